@@ -1,0 +1,23 @@
+"""Pool images and tensors: max, average, L2 and their family, with deep-learning window semantics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poolcli.errors import PoolError
+
+if TYPE_CHECKING:
+    from poolcli.core.pooling import pool
+
+__version__ = "0.1.0"
+__all__ = ["PoolError", "__version__", "pool"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `pool` when it is first asked for, so that `poolcli --help` needs no NumPy."""
+    if name == "pool":
+        from poolcli.core.pooling import pool  # noqa: PLC0415 -- NumPy loads here and not before
+
+        return pool
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

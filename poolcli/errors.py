@@ -1,0 +1,42 @@
+"""Every error a user can cause, with the exit code it ends the command line with."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+
+class PoolError(ValueError):
+    """A request that cannot be met: what, which rule, which value; *hint* says what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def about(self, name: str) -> Self:
+        """Return the same error, naming the file or option it is about."""
+        return type(self)(f"{name}: {self.message}", self.hint)
+
+
+class UsageError(PoolError):
+    """The command line, or the plan over names alone, is refused; nothing was read or written."""
+
+
+class InputError(PoolError):
+    """An input could not be used; the others are done."""
+
+    exit_code = 3
+
+
+class OutputError(PoolError):
+    """An output could not be written; it has its old content or does not exist."""
+
+    exit_code = 4
+
+
+class LimitError(PoolError):
+    """A limit was reached, or memory ran out."""
+
+    exit_code = 5
