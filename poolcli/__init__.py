@@ -16,7 +16,7 @@ __all__ = ["PoolError", "__version__", "pool"]
 def __getattr__(name: str) -> object:
     """Import `pool` when it is first asked for, so that `poolcli --help` needs no NumPy."""
     if name == "pool":
-        from poolcli.core.pooling import pool  # noqa: PLC0415 -- NumPy loads here and not before
+        from poolcli.core.pooling import pool
 
         return pool
     msg = f"module {__name__!r} has no attribute {name!r}"
