@@ -40,3 +40,7 @@ class LimitError(PoolError):
     """A limit was reached, or memory ran out."""
 
     exit_code = 5
+
+
+class PoolWarning(UserWarning):
+    """Something works less well than it could; results are right all the same."""

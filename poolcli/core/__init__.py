@@ -1,0 +1,1 @@
+"""Arrays only: geometry, methods, kernels, engines. Knows no file and no terminal."""

@@ -1,0 +1,186 @@
+"""The fold in plain NumPy: the kernel's algorithm in the kernel's order, for small work and where Numba cannot load."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poolcli.core import kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from poolcli.core.dtypes import Arithmetic
+    from poolcli.core.geometry import Axis, Chain, Plan
+    from poolcli.core.methods import Fold
+
+    Array = NDArray[Any]
+
+COMBINE: dict[str, Callable[..., Any]] = {"add": np.add, "larger": np.maximum, "smaller": np.minimum}
+BAND = 2**18  # elements of a band: its temporaries stay in the processor's cache
+
+
+def pool(x: Array, out: Array, plan: Plan, fold: Fold, types: Arithmetic, low: int, first: int) -> None:
+    """Pool *x* into *out*.
+
+    Parameters
+    ----------
+    x
+        (planes, rows, columns * channels) of the canonical dtype; its first row is the input's row *low*.
+    out
+        (planes, rows, columns * channels) of the result dtype; its first row is output row *first*.
+    """
+    rows, columns = (axis.trimmed() for axis in plan.axes)
+    channels = out.shape[2] // columns.out
+    divide = _division(plan, types)
+    combine = partial(COMBINE[fold.combine], dtype=types.accumulator, casting="unsafe")
+    lift = _lifted(fold, types)
+    blank = identity(fold, types.accumulator)
+    with np.errstate(all="ignore"):
+        for planes, chain, t, until in _bands(x, rows, first, first + out.shape[1]):
+            start, stop = chain.axis.inputs(t, until)
+            at = chain.offset + start * rows.dilation - low
+            raw = (
+                x[planes, at : at + (stop - start - 1) * rows.dilation + 1 : rows.dilation]
+                if stop > start
+                else x[planes, :0]
+            )
+            folded = fold_rows(lift(raw), chain.axis, (t, until), combine, blank)
+            folded = fold_columns(folded, columns, channels, combine, blank, idempotent=fold.idempotent)
+            o = slice(
+                chain.first + t * chain.step - first,
+                chain.first + (until - 1) * chain.step + 1 - first,
+                chain.step,
+            )
+            out[planes, o] = divide(folded, o.start + first, chain.step).reshape(*folded.shape[:2], -1)
+
+
+def identity(fold: Fold, accumulator: np.dtype[Any]) -> Any:
+    """Return what combines with any value to that value."""
+    if fold.combine == "add":
+        return accumulator.type(0)
+    low, high = (-np.inf, np.inf) if accumulator.kind == "f" else (np.iinfo(accumulator).min, np.iinfo(accumulator).max)
+    return accumulator.type(low if fold.combine == "larger" else high)
+
+
+def divisors(axis: Axis, *, include_pad: bool) -> Array:
+    """Return the count that each output position divides by."""
+    runs = axis.runs(include_pad=include_pad)
+    return np.repeat([run.divisor for run in runs], [run.stop - run.start for run in runs])
+
+
+def _division(plan: Plan, types: Arithmetic) -> Callable[[Array, int, int], Array]:
+    """Return what finishes (planes, rows, columns, channels) of accumulators, given their first row and its step."""
+    finish = getattr(kernels, types.finish)
+    heights, widths = (divisors(axis, include_pad=plan.count_include_pad) for axis in plan.axes)
+
+    def divide(acc: Array, start: int, step: int) -> Array:
+        counts = np.maximum(heights[start::step][: acc.shape[1], None] * widths, 1)
+        finished: Array = finish(acc.astype(types.closing, copy=False), counts[..., None].astype(types.closing))
+        return finished
+
+    return divide
+
+
+def _lifted(fold: Fold, types: Arithmetic) -> Callable[[Array], Array]:
+    lift: Callable[[Array], Array] = getattr(kernels, fold.lift)
+    return lift if fold.lift == "same" else lambda raw: lift(raw.astype(types.accumulator))
+
+
+def _bands(x: Array, rows: Axis, first: int, last: int) -> Iterator[tuple[slice, Chain, int, int]]:
+    """Part the outputs ``[first, last)`` of all planes into bands: planes, chain, and the chain's outputs."""
+    width = x.shape[2] or 1
+    for chain in rows.chains():
+        start, stop = (-(-(end - chain.first) // chain.step) for end in (first, last))
+        height = max(1, (BAND // width - rows.kernel) // chain.axis.stride)
+        together = max(1, BAND // (width * max(1, (stop - start) * chain.axis.stride)))
+        for p in range(0, x.shape[0], together):
+            for t in range(start, stop, height):
+                yield slice(p, p + together), chain, t, min(t + height, stop)
+
+
+def fold_rows(x: Array, axis: Axis, outputs: tuple[int, int], combine: Callable[..., Array], blank: Any) -> Array:
+    """Fold the rows of each window: the outputs ``[t, until)`` of lifted *x*, which holds the rows they read."""
+    t, until = outputs
+    stride, kernel = axis.stride, axis.kernel
+    begin = t * stride - axis.before
+    need = (until - 1 - t) * stride + kernel
+    if x.shape[1] < need:
+        padded = np.full((x.shape[0], need, x.shape[2]), blank)
+        above = min(max(0, -begin), need)
+        padded[:, above : above + x.shape[1]] = x
+        x = padded
+    if kernel > kernels.DIRECT_ROWS + 2 * stride:
+        return _fold_blocks(x, axis, outputs, combine, blank)
+    taps = [x[:, i : i + (until - 1 - t) * stride + 1 : stride] for i in range(kernel)]
+    folded = taps[0].astype(blank.dtype) if kernel == 1 else combine(taps[0], taps[1])
+    for tap in taps[2:]:
+        combine(folded, tap, out=folded)
+    return folded
+
+
+def _fold_blocks(x: Array, axis: Axis, outputs: tuple[int, int], combine: Callable[..., Array], blank: Any) -> Array:
+    """Two stacks: an output is a suffix of its block's first k rows and a prefix of the rows after them."""
+    t, until = outputs
+    stride, kernel = axis.stride, axis.kernel
+    reach = -(-kernel // stride)
+    folded = np.empty((x.shape[0], until - t, x.shape[2]), blank.dtype)
+    for head in range(t // reach * reach, until, reach):
+        first, last = max(t, head), min(until, head + reach)
+        base = (head - t) * stride
+        running = x[:, base + kernel - 1].astype(blank.dtype)
+        for i in range(kernel - 1, (first - head) * stride - 1, -1):
+            if i < kernel - 1:
+                combine(x[:, base + i], running, out=running)
+            if i % stride == 0 and head + i // stride < last:
+                folded[:, head + i // stride - t] = running
+        running[...] = blank
+        for i in range((last - 1 - head) * stride):
+            combine(running, x[:, base + kernel + i], out=running)
+            o = head + (i + 1) // stride
+            if (i + 1) % stride == 0 and o >= first:
+                combine(folded[:, o - t], running, out=folded[:, o - t])
+    return folded
+
+
+def fold_columns(
+    x: Array, axis: Axis, channels: int, combine: Callable[..., Array], blank: Any, *, idempotent: bool
+) -> Array:
+    """Fold the columns of each window by doubling; the result is (planes, rows, columns, channels)."""
+    step = axis.dilation * channels
+    many = ((axis.out - 1) * axis.stride + 1) * channels
+    x = _framed(x, axis, channels, many + (axis.kernel - 1) * step, blank)
+
+    def append(a: Array, b: Array, taken: int, width: int) -> Array:
+        size = x.shape[2] - (taken + width - 1) * step
+        return combine(a[..., :size], b[..., taken * step : taken * step + size])
+
+    top = 1 << (axis.kernel.bit_length() - 1)
+    widest = max(1, top // 2) if top == axis.kernel else top
+    source, lower, taken, width = x, x, 0, 1
+    while True:
+        if not idempotent and axis.kernel & width and width < top:
+            lower = append(lower, source, taken, width) if taken else source
+            taken += width
+        if width == widest:
+            break
+        source, width = append(source, source, width, width), 2 * width
+    if idempotent or axis.kernel == top:
+        lower, taken = source, axis.kernel - width
+    if axis.kernel > 1:
+        source = append(lower, source, taken, width)
+    return source[..., :many].reshape(*x.shape[:2], -1, channels)[:, :, :: axis.stride]
+
+
+def _framed(x: Array, axis: Axis, channels: int, span: int, blank: Any) -> Array:
+    """Return the columns that the windows span, the identity where there is no input."""
+    left = axis.before * channels
+    if left == 0 and x.shape[2] >= span:
+        return x[..., :span]
+    framed = np.full((*x.shape[:2], span), blank)
+    framed[..., left : left + x.shape[2]] = x[..., : span - left]
+    return framed

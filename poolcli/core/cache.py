@@ -1,0 +1,71 @@
+"""Where compiled kernels are kept between processes; looks without importing Numba."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def folder() -> Path:
+    """Return the cache folder of this poolcli and this Numba, which need not exist."""
+    from poolcli import __version__
+
+    try:
+        numba = version("numba")
+    except PackageNotFoundError:
+        numba = "none"
+    root = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(root) / "poolcli" / f"{__version__}-numba{numba}"
+
+
+def has(kernel: str) -> bool:
+    """Whether a compiled *kernel* is kept."""
+    try:
+        return any(path.suffix == ".nbc" for path in (folder() / kernel).rglob("*"))
+    except OSError:
+        return False
+
+
+def prepare() -> Path:
+    """Make the folder, for this user alone.
+
+    Raises
+    ------
+    OSError
+        It cannot be made, or another user could write to it: its files are code.
+    """
+    path = folder()
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise OSError(f"{path} is not a folder of this user")
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time compile: two at once corrupt Numba's index (numba#4807)."""
+    import fcntl
+
+    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def empty(path: Path) -> None:
+    """Remove what Numba keeps in *path*; a lock that is held stays."""
+    for file in path.rglob("*"):
+        if file.name != "lock" and not file.is_dir():
+            file.unlink(missing_ok=True)

@@ -1,0 +1,322 @@
+"""How values are folded: steps and the separable fold kernel, in plain Python that `engines` compiles.
+
+A fold is `lift`, an associative `combine` with an identity, and `finish`. The kernel folds the rows of a window into
+one contiguous buffer, folds that buffer along the columns by doubling, keeps every stride-th element and finishes it.
+The order of additions follows from the plan alone (never from threads, bands or tiles), so equal plans give equal sums.
+
+Constraints that a maintainer must know:
+
+* Steps, loops and the template live in this one file: Numba's disk cache does not see edits elsewhere.
+* Offsets are unsigned and buffers distinct or the very same: a negative-index check or a possible overlap
+  stops LLVM from vectorising (uint8 k15 became seven times slower).
+* Loops take the steps as arguments, so that one loop serves every method.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+UNSIGNED = np.uint64
+
+# Rows of the work buffer; the suffixes of a block follow.
+FOLDED, PREFIX, PICKED, TAIL, SPARE = 0, 1, 2, 3, 4
+SUFFIXES = 7
+
+DIRECT_ROWS = 2  # row windows of up to 2 * stride + this many rows are folded directly, longer ones in blocks
+
+
+# --- steps: lift(x), combine(a, b), finish(acc, n); the numpy engine calls lift and finish with arrays -------------
+
+
+def same(x):
+    return x
+
+
+def square(x):
+    return x * x
+
+
+def add(a, b):
+    return a + b
+
+
+def larger(a, b):
+    return a if (a >= b or a != a) else b  # noqa: PLR0124 -- a NaN wins
+
+
+def smaller(a, b):
+    return a if (a <= b or a != a) else b  # noqa: PLR0124 -- a NaN wins
+
+
+def keep(acc, n):  # noqa: ARG001 -- every finish has the same signature
+    return acc
+
+
+def mean(acc, n):
+    return acc / n
+
+
+def root_mean(acc, n):
+    return np.sqrt(acc / n)
+
+
+def nearest_mean(acc, n):
+    """Round half to even; exact while acc and n are exact in their type."""
+    return np.rint(acc / n)
+
+
+def nearest_root_mean(acc, n):
+    """Round half to even; the floating-point root of two integers is at most one off, which integers put right."""
+    guess = np.int64(np.rint(np.sqrt(acc / n)))
+    above = (2 * guess + 1) * (2 * guess + 1) * n
+    below = (2 * guess - 1) * (2 * guess - 1) * n
+    return guess + np.int64(4 * acc > above) - np.int64(4 * acc < below)
+
+
+# --- loops: each is one pass over a contiguous buffer ----------------------------------------------------------
+
+
+def fill(target, value, start, stop):
+    for j in range(UNSIGNED(start), UNSIGNED(stop)):
+        target[j] = value
+
+
+def copy(target, source, n):
+    for j in range(n):
+        target[j] = source[j]
+
+
+def start_row(lift, target, to, x, at, n):
+    acc = target.dtype.type
+    for j in range(n):
+        target[to + j] = lift(acc(x[at + j]))
+
+
+def start_pair(lift, combine, target, to, x, at, also, n):
+    acc = target.dtype.type
+    for j in range(n):
+        target[to + j] = combine(lift(acc(x[at + j])), lift(acc(x[also + j])))
+
+
+def add_row(lift, combine, target, to, x, at, n):
+    acc = target.dtype.type
+    for j in range(n):
+        target[to + j] = combine(target[to + j], lift(acc(x[at + j])))
+
+
+def add_pair(lift, combine, target, to, x, at, also, n):
+    acc = target.dtype.type
+    for j in range(n):
+        target[to + j] = combine(combine(target[to + j], lift(acc(x[at + j]))), lift(acc(x[also + j])))
+
+
+def stack_row(lift, combine, target, below, x, at, n):
+    acc = target.dtype.type
+    for j in range(n):
+        target[j] = combine(lift(acc(x[at + j])), below[j])
+
+
+def join(combine, target, to, a, b, n):
+    for j in range(n):
+        target[to + j] = combine(a[j], b[j])
+
+
+def append(combine, target, a, b, shift, n):
+    for j in range(n):
+        target[j] = combine(a[j], b[shift + j])
+
+
+def append_own(combine, target, b, shift, n):
+    for j in range(n):
+        target[j] = combine(target[j], b[shift + j])
+
+
+def split(target, rest, a, channels, n):
+    """Part even from odd pixels; LLVM shuffles only where both parts are used and the steps are literal."""
+    one, two, three = UNSIGNED(1), UNSIGNED(2), UNSIGNED(3)
+    four, six, eight = UNSIGNED(4), UNSIGNED(6), UNSIGNED(8)
+    if channels == one:
+        for j in range(n):
+            target[j] = a[two * j]
+            rest[j] = a[two * j + one]
+    elif channels == three:
+        for j in range(n):
+            for e in range(three):
+                target[three * j + e] = a[six * j + e]
+                rest[three * j + e] = a[six * j + three + e]
+    else:
+        for j in range(n):
+            for e in range(four):
+                target[four * j + e] = a[eight * j + e]
+                rest[four * j + e] = a[eight * j + four + e]
+
+
+def pick(target, a, stride, channels, n):
+    """Keep every stride-th pixel."""
+    if channels == UNSIGNED(1):
+        for j in range(n):
+            target[j] = a[stride * j]
+    else:
+        for j in range(n):
+            for e in range(channels):
+                target[channels * j + e] = a[stride * channels * j + e]
+
+
+def close(finish, out, to, acc, at, n, count):
+    closing = type(count)
+    for j in range(n):
+        out[to + j] = finish(closing(acc[at + j]), count)
+
+
+LOOPS = (
+    fill,
+    copy,
+    start_row,
+    start_pair,
+    add_row,
+    add_pair,
+    stack_row,
+    join,
+    append,
+    append_own,
+    split,
+    pick,
+    close,
+)
+
+
+# --- the template ----------------------------------------------------------------------------------------------
+
+
+def fold(lift, combine, finish, *, idempotent):
+    """Return the kernel of a fold; *idempotent* (combine(a, a) == a) lets partial windows overlap."""
+
+    def kernel(
+        x, x_plane, x_row, x_at,
+        out, out_plane, out_row, out_at,
+        work, identity, one,
+        rows, row_kernel, row_stride, row_before, row_counts,
+        columns, col_kernel, col_stride, col_dilation, col_before, run_stops, run_counts,
+        channels, out_columns, tile, first_out, outs, first, last,
+    ):  # fmt: skip
+        closing = type(one)
+        step = col_dilation * channels
+        blocks = row_kernel > DIRECT_ROWS + 2 * row_stride
+        reach = -(-row_kernel // row_stride)  # output rows of a block: they share one table of suffixes
+        top = 1  # the highest binary digit of the kernel
+        while 2 * top <= col_kernel:
+            top *= 2
+        widest = top // 2 if top == col_kernel and top > 1 else top  # the widest partial window to make
+        folded, prefix, picked, tail = work[FOLDED], work[PREFIX], work[PICKED], work[TAIL]
+        for left in range(0, out_columns, tile):
+            # One strip of output columns, and the input columns [low, high) that it reads
+            right = min(left + tile, out_columns)
+            begin = left * col_stride - col_before
+            many = (right - left - 1) * col_stride + 1  # windows of stride 1
+            span = many * channels + (col_kernel - 1) * step
+            low = max(begin, 0)
+            high = max(low, min(begin + span // channels, columns))
+            n = UNSIGNED((high - low) * channels)
+            to = UNSIGNED((low - begin) * channels)
+            fill(folded, identity, 0, span)
+            block, reached = -1, 0
+            for unit in range(first, last):
+                plane = unit // outs
+                o = first_out + unit - plane * outs
+                origin = x_at + plane * x_plane + low * channels
+                if blocks:
+                    # Two stacks: suffix folds of the block's first k rows, and a running prefix of the rows after
+                    head = o // reach * reach
+                    offset = (o - head) * row_stride
+                    base = head * row_stride - row_before
+                    if block != unit - o + head:
+                        block, reached = unit - o + head, 0
+                        fill(prefix, identity, 0, n)
+                        for i in range(row_kernel - 1, offset - 1, -1):
+                            suffix, y = work[SUFFIXES + i], base + i
+                            inside = 0 <= y < rows
+                            at = UNSIGNED(origin + y * x_row)
+                            if i == row_kernel - 1 and inside:
+                                start_row(lift, suffix, UNSIGNED(0), x, at, n)
+                            elif i == row_kernel - 1:
+                                fill(suffix, identity, 0, n)
+                            elif inside:
+                                stack_row(lift, combine, suffix, work[SUFFIXES + i + 1], x, at, n)
+                            else:
+                                copy(suffix, work[SUFFIXES + i + 1], n)
+                    while reached < offset:
+                        y = base + row_kernel + reached
+                        if 0 <= y < rows:
+                            add_row(lift, combine, prefix, UNSIGNED(0), x, UNSIGNED(origin + y * x_row), n)
+                        reached += 1
+                    join(combine, folded, to, work[SUFFIXES + offset], prefix, n)
+                else:
+                    y = max(o * row_stride - row_before, 0)
+                    stop = min(o * row_stride - row_before + row_kernel, rows)
+                    at = origin + y * x_row
+                    if y + 1 < stop:
+                        start_pair(lift, combine, folded, to, x, UNSIGNED(at), UNSIGNED(at + x_row), n)
+                    elif y < stop:
+                        start_row(lift, folded, to, x, UNSIGNED(at), n)
+                    else:
+                        fill(folded, identity, to, to + n)
+                    y, at = y + 2, at + 2 * x_row
+                    while y + 1 < stop:
+                        add_pair(lift, combine, folded, to, x, UNSIGNED(at), UNSIGNED(at + x_row), n)
+                        y, at = y + 2, at + 2 * x_row
+                    if y < stop:
+                        add_row(lift, combine, folded, to, x, UNSIGNED(at), n)
+                # Columns: partial windows of 1, 2, 4 ... by doubling; *lower* holds the lower binary digits of k
+                source, lower, taken, width = FOLDED, FOLDED, 0, 1
+                while True:
+                    if not idempotent and col_kernel & width and width < top:
+                        size = UNSIGNED(span - (taken + width - 1) * step)
+                        shift = UNSIGNED(taken * step)
+                        if taken == 0:
+                            lower = source
+                        elif lower == TAIL:
+                            append_own(combine, tail, work[source], shift, size)
+                        else:
+                            append(combine, tail, work[lower], work[source], shift, size)
+                            lower = TAIL
+                        taken += width
+                    if width == widest:
+                        break
+                    target = SPARE
+                    while target in (source, lower):
+                        target += 1
+                    size = UNSIGNED(span - (2 * width - 1) * step)
+                    append(combine, work[target], work[source], work[source], UNSIGNED(width * step), size)
+                    source, width = target, 2 * width
+                if idempotent or col_kernel == top:
+                    lower, taken = source, col_kernel - width
+                if col_kernel > 1:
+                    target = SPARE
+                    while target in (source, lower):
+                        target += 1
+                    shift = UNSIGNED(taken * step)
+                    append(combine, work[target], work[lower], work[source], shift, UNSIGNED(many * channels))
+                    source = target
+                # Every stride-th pixel
+                stride, kept = col_stride, many
+                while stride % 2 == 0 and channels in (1, 3, 4):
+                    target = SPARE + 1 if source == SPARE else SPARE
+                    kept = (kept + 1) // 2
+                    split(work[target], picked, work[source], UNSIGNED(channels), UNSIGNED(kept))
+                    source, stride = target, stride // 2
+                if stride > 1:
+                    pick(picked, work[source], UNSIGNED(stride), UNSIGNED(channels), UNSIGNED(right - left))
+                    source = PICKED
+                # Finish, one run of equal counts at a time
+                put = out_at + plane * out_plane + o * out_row
+                start = left
+                for run in range(run_stops.size):
+                    stop = min(run_stops[run], right)
+                    if start < stop:
+                        count = closing(max(row_counts[o] * run_counts[run], 1))
+                        at = UNSIGNED((start - left) * channels)
+                        size = UNSIGNED((stop - start) * channels)
+                        close(finish, out, UNSIGNED(put + start * channels), work[source], at, size, count)
+                        start = stop
+
+    return kernel

@@ -1,0 +1,101 @@
+"""Which methods there are: one row each, read by help, tables, engines, benchmarks and tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from poolcli.errors import UsageError
+
+Result = Literal["same", "sum", "mean"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A monoid by the names of its steps in `kernels`: lift each value, combine them, finish the accumulator."""
+
+    lift: str
+    combine: str
+    finish: str
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether combining a value with itself changes nothing, so that partial windows may overlap."""
+        return self.combine in ("larger", "smaller")
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A row of the method table.
+
+    Attributes
+    ----------
+    name
+        As it is spelled everywhere.
+    summary
+        Completes "each output value is the ... of its window".
+    formula
+        Over the values x of a window and their count n.
+    parameter
+        What the value after ``name:`` means, if there is one.
+    torch
+        The PyTorch equivalent.
+    steps
+        How it is computed.
+    result
+        The dtype: "same" keeps the input's; "sum" and "mean" are given in `dtypes.natural`.
+    """
+
+    name: str
+    summary: str
+    formula: str
+    parameter: str | None
+    torch: str
+    steps: Fold
+    result: Result
+
+
+_ROWS = (
+    Method("max", "largest value", "max x", None, "MaxPool2d", Fold("same", "larger", "keep"), "same"),
+    Method("min", "smallest value", "min x", None, "-MaxPool2d(-x)", Fold("same", "smaller", "keep"), "same"),
+    Method(
+        "avg",
+        "mean",
+        "sum x / n",
+        None,
+        "AvgPool2d(count_include_pad=False); its default is count_include_pad=True",
+        Fold("same", "add", "mean"),
+        "mean",
+    ),
+    Method("sum", "sum", "sum x", None, "AvgPool2d(divisor_override=1)", Fold("same", "add", "keep"), "sum"),
+    Method(
+        "l2",
+        "root of the mean of squares",
+        "sqrt(sum x^2 / n)",
+        None,
+        "LPPool2d(2) / sqrt(kh*kw) on full windows",
+        Fold("square", "add", "root_mean"),
+        "mean",
+    ),
+)
+
+METHODS = {row.name: row for row in _ROWS}
+
+
+def lookup(token: str) -> Method:
+    """Return the method that *token* (``name`` or ``name:value``) spells.
+
+    Raises
+    ------
+    UsageError
+        There is no such method, or it takes no value.
+    """
+    name, colon, value = token.partition(":")
+    if name not in METHODS:
+        close = get_close_matches(name.lower(), METHODS, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else None
+        raise UsageError(f"method must be one of {', '.join(METHODS)}, got {token!r}", hint)
+    if colon:
+        raise UsageError(f"method {name!r} must be given without a value, got {value!r}")
+    return METHODS[name]
