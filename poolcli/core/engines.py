@@ -102,13 +102,21 @@ def usable_cpus() -> int:
     """Return the processors that this process may use: its affinity and its cgroup's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123 -- pathlib costs a start 5 ms
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
             quota, period = file.read().split()
         if quota != "max":
             count = min(count, max(1, -(-int(quota) // int(period))))
     except (OSError, ValueError):
         pass
     return count
+
+
+def check(engine: str, threads: int | None) -> None:
+    """Raise `UsageError` when there is no such engine or *threads* is not from 1 on."""
+    if engine not in ENGINES:
+        raise UsageError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise UsageError(f"threads must be a whole number from 1, got {threads!r}")
 
 
 def prepare(engine: str, task: Task, *, threads: int | None = None, ahead: int = 1) -> Ready:
@@ -119,10 +127,7 @@ def prepare(engine: str, task: Task, *, threads: int | None = None, ahead: int =
     UsageError
         There is no such engine, it cannot load, or *threads* is not from 1 on.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise UsageError(f"threads must be a whole number from 1, got {threads!r}")
+    check(engine, threads)
     threads = threads or usable_cpus()
     choice = _choose(engine, task, ahead)
     if choice.engine == "numba":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -162,12 +162,18 @@ class Window:
         A value breaks a rule of its own or does not go with another.
     """
 
-    kernel: Any = 2
-    stride: Any = None
-    padding: Any = 0
-    dilation: Any = 1
-    ceil: bool = False
-    count_include_pad: bool = False
+    kernel: Any = field(default=2, metadata={"help": "Elements of the window, N or RxC (rows x columns)."})
+    stride: Any = field(
+        default=None, metadata={"help": "Step from window to window, N or RxC; the kernel if not given."}
+    )
+    padding: Any = field(
+        default=0, metadata={"help": "Elements added around that never win: N, RxC, T,R,B,L, same or same-lower."}
+    )
+    dilation: Any = field(default=1, metadata={"help": "Step from element to element of a window, N or RxC."})
+    ceil: bool = field(default=False, metadata={"help": "Keep a last window that hangs over the end."})
+    count_include_pad: bool = field(
+        default=False, metadata={"help": "avg and l2 divide by the padding's elements, too."}
+    )
 
     def __post_init__(self) -> None:
         kernel = _values("kernel", self.kernel, least=1)
@@ -209,9 +215,10 @@ class Window:
     def over(self, axes: int) -> Window:
         """Return the window with one value for each of *axes* axes."""
         if len(self.kernel) not in (1, axes):
-            raise UsageError(
-                f"window must have one value for each of the {axes} pooled axes, got {len(self.kernel)} values"
+            got = ", ".join(
+                f"{name} {'x'.join(map(str, getattr(self, name)))}" for name in ("kernel", "stride", "dilation")
             )
+            raise UsageError(f"window must have one value for each of the {axes} pooled axes, got {got}")
         padding = self.padding if isinstance(self.padding, str) else _spread(self.padding, axes)
         return Window(
             _spread(self.kernel, axes),
@@ -240,6 +247,11 @@ class Window:
             ),
             window.count_include_pad,
         )
+
+
+def describe(name: str) -> str:
+    """Return the one line of help on a value of `Window`."""
+    return next(str(value.metadata["help"]) for value in fields(Window) if value.name == name)
 
 
 def _axis(window: Window, length: int, i: int, pair: Pair | None) -> Axis:

@@ -112,6 +112,31 @@ def pool(
     ).array
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What pooling would give: the result's shape and dtype, and how the array and the window were understood."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    layout: Layout
+    plan: Plan
+
+
+def outline(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    method: Method,
+    window: Window,
+    *,
+    layout: str | None = None,
+    asked: np.dtype[Any] | None = None,
+) -> Outline:
+    """Return what pooling an array of *shape* and *dtype* would give; *asked* is the dtype wanted for the result."""
+    resolved = layouts.resolve(layout, shape)
+    plan = window.plan(tuple(shape[axis] for axis in resolved.pooled))
+    return Outline(resolved.replaced(shape, plan.out), dtypes.target(method, dtype, asked), resolved, plan)
+
+
 def run(
     source: Array,
     method: Method,
@@ -126,16 +151,14 @@ def run(
 ) -> Pooling:
     """Pool *source* and say how; *ahead* is as in `engines.prepare`."""
     native = dtypes.supported(source.dtype)
-    resolved = layouts.resolve(layout, source.shape)
-    rows, columns = resolved.pooled
-    plan = window.plan((source.shape[rows], source.shape[columns]))
-    target = dtypes.target(method, native, dtype)
+    outlined = outline(source.shape, native, method, window, layout=layout, asked=dtype)
+    resolved, plan = outlined.layout, outlined.plan
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
-    types = dtypes.arithmetic(method, native, target, plan.count)
-    result = _checked(out, source, resolved.replaced(source.shape, plan.out), target)
+    types = dtypes.arithmetic(method, native, outlined.dtype, plan.count)
+    result = _checked(out, source, outlined.shape, outlined.dtype)
     x, y = source.transpose(resolved.order), result.transpose(resolved.order)
-    lead = resolved.order.index(rows)
+    lead = resolved.order.index(resolved.pooled[0])
     task = engines.Task(plan, method.steps, types, int(np.prod(x.shape[:lead])), int(np.prod(x.shape[lead + 2 :])))
     ready = engines.prepare(engine, task, threads=threads, ahead=ahead)
     begin = time.perf_counter()

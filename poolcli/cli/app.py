@@ -1,0 +1,158 @@
+"""The commands, found when they are called, and the one place that turns what happened into an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from poolcli import __version__
+from poolcli.cli.report import drop_stdout, say_error
+from poolcli.errors import LimitError, PoolError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+COMMANDS = {
+    "pool": "Pool images and tensors.",
+    "info": "Show what files hold and what a window would make of them.",
+    "methods": "List the pooling methods.",
+    "env": "Show versions, processors and folders, for reports.",
+}
+BUG = 70
+
+
+class Terminated(BaseException):
+    """A signal asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class ClosedPipe(Exception):  # noqa: N818 -- not an error
+    """The reader of stdout has gone; Typer would end with 1 for a BrokenPipeError."""
+
+
+class Commands(TyperGroup):
+    """Commands by name; a module is imported when its command is asked for (nine built at once cost 45 ms)."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- Typer's signature
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command, or raise `UsageError` with the nearest name."""
+        if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing or cmd_name.startswith("-"):
+                return None
+            from difflib import get_close_matches
+
+            near = get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "poolcli --help"
+            raise UsageError(f"command must be one of {', '.join(COMMANDS)}, got {cmd_name!r}", hint)
+        command = get_command(import_module(f"poolcli.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a closed pipe must not end in Typer's hands."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ClosedPipe from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="poolcli",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Pool images and tensors: max, average, L2, with deep-learning window semantics.",
+    rich_markup_mode=None,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"poolcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    ctx: typer.Context,
+    version: Annotated[  # noqa: ARG001 -- its callback ends the program
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; what a user can cause ends in one ``error:`` line."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text files both
+    try:
+        with _signals():
+            code = get_command(app).main(arguments, "poolcli", standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return int(code or 0)
+    except (Exception, Terminated) as error:  # noqa: BLE001 -- no traceback for a user
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _ended(error)
+
+
+def _ended(error: BaseException) -> int:
+    """Say how the command ended, and return the exit code for it."""
+    if isinstance(error, (ClosedPipe, BrokenPipeError)):
+        drop_stdout()
+        return 128 + signal.SIGPIPE
+    if isinstance(error, Terminated):
+        say_error(f"ended by {signal.Signals(error.number).name}")
+        return 128 + error.number
+    if isinstance(error, TyperException):
+        error = _translated(error)
+    if isinstance(error, MemoryError):
+        error = LimitError("memory must hold what was asked for")
+    if isinstance(error, PoolError):
+        say_error(error.message, error.hint)
+        return error.exit_code
+    say_error(f"bug: {type(error).__name__}: {error}", "please report it with the output of --debug and of poolcli env")
+    return BUG
+
+
+def _translated(error: TyperException) -> UsageError:
+    """Return Typer's own usage error in this program's words."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "poolcli"
+    message = error.format_message().rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], f"{path} --help")
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the signals that end a program into `Terminated`, so that temporaries are removed."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 -- the signal module's signature
+        raise Terminated(number)
+
+    kept = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,80 @@
+"""``poolcli env``: what a report of a problem should hold."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+import typer
+
+from poolcli import __version__
+from poolcli.cli import options, report
+from poolcli.cli.app import COMMANDS
+from poolcli.core import cache
+from poolcli.jobs.records import SCHEMA
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.command(help=COMMANDS["env"])
+def env(json: options.Json = False) -> int:
+    found = _environment()
+    if json:
+        report.print_json({"schema": SCHEMA, **found}, indent=2)
+        return 0
+    made = report.table(None, "what", "is")
+    for key, value in found.items():
+        for part, text in value.items() if isinstance(value, dict) else [(key, value)]:
+            report.add(made, part if part == key else f"{key}: {part}", str(text if text is not None else "not found"))
+    report.console().print(made)
+    return 0
+
+
+def _environment() -> dict[str, Any]:
+    from poolcli.core.engines import usable_cpus
+
+    return {
+        "poolcli": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": platform.platform(),
+        "cpu": _cpu(),
+        "usable_cpus": usable_cpus(),
+        "threads": usable_cpus(),
+        "cache": str(cache.folder()),
+        "packages": {name: _version(name) for name in _required()},
+        "optional": {name: _version(name) for name in _required(optional=True)},
+        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")},
+        "terminal": {"stdout": sys.stdout.isatty(), "stderr": sys.stderr.isatty()},
+    }
+
+
+def _required(*, optional: bool = False) -> list[str]:
+    """Return the packages that the installed metadata names, or those of its extras."""
+    try:
+        lines = requires("poolcli") or []
+    except PackageNotFoundError:
+        lines = []
+    names = {
+        line.replace(">", " ").replace("<", " ").replace("=", " ").replace("[", " ").replace(";", " ").split()[0]
+        for line in lines
+        if ("extra ==" in line) == optional
+    }
+    return sorted(names - {"poolcli"})
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

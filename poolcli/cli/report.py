@@ -1,0 +1,194 @@
+"""Records as lines, tables and JSON: the only place that knows columns and units. Rich loads with the first table."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from poolcli.media.files import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.table import Table
+
+    from poolcli.core.geometry import Axis, Plan
+    from poolcli.jobs.records import Record, Side
+
+WIDE = 10_000  # columns where there is no terminal: tables keep their natural width
+STAGES = {
+    "read": "read",
+    "decode": "decode",
+    "load_engine": "load engine",
+    "compile": "compile or load kernel",
+    "pool": "pool",
+    "encode": "encode",
+    "write": "write",
+    "total": "total",
+}
+
+
+def say(text: str) -> None:
+    """Write one line of talk to stderr."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
+
+
+def say_error(message: str, hint: str | None = None) -> None:
+    """Say what is wrong and, where there is something, what to do."""
+    say(f"error: {message}")
+    if hint:
+        say(f"hint: {hint}")
+
+
+def print_bytes(line: bytes) -> None:
+    """Write one line to stdout, as the bytes that a file name is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def print_json(document: Any, *, indent: int | None = None) -> None:
+    """Write one JSON document to stdout."""
+    print_bytes(json.dumps(document, allow_nan=False, indent=indent).encode())
+
+
+def print_path(path: str) -> None:
+    """Write the path of a file that was written; the file is the product, so nobody need read its name."""
+    try:
+        print_bytes(os.fsencode(path))
+    except BrokenPipeError:
+        drop_stdout()
+
+
+def drop_stdout() -> None:
+    """Let what is still written to stdout go nowhere: its reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def print_array(array: NDArray[Any]) -> None:
+    """Write an array as text."""
+    from numpy import array2string
+
+    print_bytes(array2string(array, threshold=array.size, max_line_width=120).encode())
+
+
+def print_plan(name: str, output: str | None, source: Side, result: Side) -> None:
+    """Write what would become of one input."""
+    to = output if output is not None else "(shown)"
+    before, after = (f"{shape(side.shape)} {side.dtype} {side.format}" for side in (source, result))
+    print_bytes(f"{shown(name)} -> {shown(to)}  {before} -> {after}".encode())
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that styles a terminal only."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    terminal = stream.isatty()
+    return Console(file=stream, force_terminal=terminal, width=None if terminal else WIDE, highlight=False)
+
+
+def table(title: str | None, *columns: str) -> Table:
+    """Return an empty table; columns that start with ``>`` are right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
+    return made
+
+
+def add(to: Table, *cells: str) -> None:
+    """Add a row of plain text: names may hold what Rich would take for markup."""
+    from rich.text import Text
+
+    to.add_row(*(Text(cell) for cell in cells))
+
+
+def shape(lengths: Sequence[int]) -> str:
+    """Return a shape as people write it."""
+    return "x".join(map(str, lengths))
+
+
+def seconds(value: float | None) -> str:
+    """Return a time in the unit that suits it."""
+    if value is None:
+        return ""
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms" if value >= 1e-4 else f"{value * 1e6:.0f} us"
+
+
+def _becomes(record: Record) -> list[str]:
+    """Return what went in, what came out, and the engine and why."""
+    sides = [f"{shape(side.shape)} {side.dtype}" for side in (record.source, record.result) if side is not None]
+    return [*sides, f"{record.engine}: {record.why}"]
+
+
+def _figures(record: Record) -> dict[str, str]:
+    """Return the times by stage, and the rates of the pooling itself."""
+    figures = {label: seconds(record.seconds[stage]) for stage, label in STAGES.items() if record.seconds.get(stage)}
+    pooled = record.seconds.get("pool")
+    if pooled and record.source is not None and record.result is not None:
+        traffic = sum(_bytes(side.shape, side.dtype) for side in (record.source, record.result))
+        channels = record.source.shape[-1] if record.layout and record.layout.endswith("C") else 1
+        figures["Mpix/s"] = f"{_elements(record.source.shape) / channels / pooled / 1e6:.0f}"
+        figures["GB/s"] = f"{traffic / pooled / 1e9:.1f}"
+    return figures
+
+
+def _elements(lengths: Sequence[int]) -> int:
+    count = 1
+    for length in lengths:
+        count *= length
+    return count
+
+
+def _bytes(lengths: Sequence[int], dtype: str) -> int:
+    bits = dtype.lstrip("uintfloa")
+    return _elements(lengths) * (int(bits) // 8 if bits.isdigit() else 1)
+
+
+def timing(records: Sequence[Record]) -> None:
+    """Show the timing table on stderr: a row for each input, or a table each where the rows would not fit."""
+    to = console(stderr=True)
+    rows = [(shown(record.input), _becomes(record), _figures(record)) for record in records if record.status == "done"]
+    labels = list(dict.fromkeys(label for _, _, figures in rows for label in figures))
+    wide = table(None, "input", "in", "out", "engine", *(f">{label}" for label in labels))
+    for name, becomes, figures in rows:
+        add(wide, name, *becomes, *(figures.get(label, "") for label in labels))
+    if len(rows) > 1 and to.measure(wide).maximum <= to.width:
+        to.print(wide)
+        return
+    for name, (source, result, engine), figures in rows:
+        for line in (name, f"{source} -> {result}", f"engine {engine}"):
+            to.print(line, markup=False)
+        tall = table(None, "stage", ">time")
+        for label, value in figures.items():
+            add(tall, label, value)
+        to.print(tall)
+
+
+def explain(plan: Plan, name: str, *, ceil: bool) -> None:
+    """Show, for each pooled axis, the arithmetic of its size and its first and last window."""
+    say(f"{shown(name)}:")
+    for label, axis in zip(("rows", "columns"), plan.axes, strict=True):
+        say(f"  {label}: {_size(axis, ceil=ceil)}")
+        (start, stop), (last, end) = axis.span(0), axis.span(axis.out - 1)
+        count = [axis.count(o, include_pad=plan.count_include_pad) for o in (0, axis.out - 1)]
+        say(f"    padding {axis.before} before, {axis.after} after; effective kernel {axis.reach}")
+        say(f"    first window [{start}, {stop}) counts {count[0]}; last window [{last}, {end}) counts {count[1]}")
+
+
+def _size(axis: Axis, *, ceil: bool) -> str:
+    spare = f"({axis.length} + {axis.before} + {axis.after} - {axis.reach}) / {axis.stride}"
+    full = (axis.length + axis.before + axis.after - axis.reach) / axis.stride
+    dropped = ceil and axis.out != -(-(axis.length + axis.before + axis.after - axis.reach) // axis.stride) + 1
+    note = " - 1, as the last window would start in the padding" if dropped else ""
+    return f"{'ceil' if ceil else 'floor'}({spare} = {full:g}) + 1{note} = {axis.out}"

@@ -1,0 +1,250 @@
+"""The one reader and the one writer: whole files in, whole files out, or one clear error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from poolcli.errors import InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+# "/dev/stdout" may be a pipe or a file of the shell's: both want the bytes on the descriptor that is open.
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+_FACTS = {
+    errno.ENOENT: "no such file",
+    errno.EISDIR: "is a folder",
+    errno.ENOTDIR: "part of the path is not a folder",
+    errno.EEXIST: "part of the path is not a folder",
+    errno.EACCES: "permission denied",
+    errno.ENXIO: "not a regular file",  # what Linux answers for a socket
+    errno.EBADF: "is closed",
+}
+
+
+def read(name: str) -> bytes:
+    """Return all bytes of one regular file, or of standard input.
+
+    Parameters
+    ----------
+    name
+        Path, which may hold surrogate escapes; `-` is standard input.
+
+    Raises
+    ------
+    InputError
+        Missing, not a regular file, empty, unreadable, or changed while it was read. The message is the bare
+        fact: the caller adds the name.
+    UsageError
+        Standard input is a terminal.
+    """
+    try:
+        data = _read_stdin() if name == "-" else _read_regular(name)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or a closed stream
+        if isinstance(error, InputError | UsageError):
+            raise
+        raise InputError(_fact(error)) from error
+    if not data:
+        raise InputError("empty file")
+    return data
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise InputError("is closed")
+    if sys.stdin.isatty():
+        raise UsageError("standard input must be a file or a pipe, got a terminal", "poolcli pool - < picture.png")
+    return sys.stdin.buffer.read()
+
+
+def _read_regular(name: str) -> bytes:
+    # O_NONBLOCK: opening a FIFO would wait for ever; O_NOCTTY: opening a terminal would adopt it.
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        before = os.fstat(descriptor)
+        if stat.S_ISDIR(before.st_mode):
+            raise InputError("is a folder", "poolcli batch")
+        if not stat.S_ISREG(before.st_mode):
+            raise InputError("not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - what was checked is what is read
+            data = file.read(before.st_size + 1)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if (before.st_size, before.st_mtime_ns) != (len(data), after.st_mtime_ns):
+        raise InputError("changed while reading")
+    return data
+
+
+def write(name: str, buffers: Sequence[Buffer], *, overwrite: bool) -> int:
+    """Write a file so that its path holds all the old bytes or all the new ones, whatever happens.
+
+    A symbolic link stays and its target gets the bytes; a device or FIFO is written directly; `-` is standard
+    output. Missing parent folders are made. A replaced file keeps its mode, and its owner when root writes.
+
+    Parameters
+    ----------
+    name
+        Path, which may hold surrogate escapes; `-` is standard output.
+    buffers
+        Contiguous buffers, written one after the other.
+    overwrite
+        Whether an existing regular file may be replaced.
+
+    Returns
+    -------
+    int
+        Bytes written.
+
+    Raises
+    ------
+    OutputError
+        Any failure of the system; the message is the bare fact: the caller adds the name.
+    BrokenPipeError
+        The reader of standard output has gone.
+    UsageError
+        Standard output is a terminal.
+    """
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    try:
+        if name in _STDOUT:
+            _write_stdout(views)
+        elif _is_stream(name):
+            _write_stream(name, views)
+        else:
+            _write_regular(os.path.realpath(name), views, overwrite=overwrite)
+    except BrokenPipeError as error:
+        if name in _STDOUT:
+            raise
+        raise OutputError(_fact(error)) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, OutputError | UsageError):
+            raise
+        raise OutputError(_fact(error)) from error
+    return sum(view.nbytes for view in views)
+
+
+def _write_stdout(views: Sequence[memoryview]) -> None:
+    if sys.stdout is None:
+        raise OutputError("is closed")
+    if sys.stdout.isatty():
+        raise UsageError("standard output must be a file or a pipe, got a terminal", "-o FILE, or > FILE")
+    sys.stdout.flush()
+    _write_all(sys.stdout.fileno(), views)
+
+
+def _is_stream(name: str) -> bool:
+    """Tell whether a path is a device or a FIFO, which must never be replaced by a file."""
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116 - names stay strings: Path would drop a trailing slash
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise OutputError("is a folder")
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return True
+    if not stat.S_ISREG(mode):
+        raise OutputError("not a regular file")
+    return False
+
+
+def _write_stream(name: str, views: Sequence[memoryview]) -> None:
+    descriptor = os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _write_all(descriptor, views)
+    finally:
+        os.close(descriptor)
+
+
+def _write_regular(target: str, views: Sequence[memoryview], *, overwrite: bool) -> None:
+    folder = os.path.dirname(target)  # noqa: PTH120 - as above
+    os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - as above
+    # Short, because the target's own name may already be as long as the file system allows.
+    temporary = os.path.join(folder, f".poolcli-{secrets.token_hex(4)}.tmp")  # noqa: PTH118 - as above
+    try:
+        _fill(temporary, target, views, overwrite=overwrite)
+        if overwrite:
+            os.replace(temporary, target)  # noqa: PTH105 - as above
+        else:
+            _publish(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108 - as above
+        raise
+
+
+def _fill(temporary: str, target: str, views: Sequence[memoryview], *, overwrite: bool) -> None:
+    """Create the temporary file with the final mode and owner, and all its bytes."""
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        if overwrite:
+            _copy_mode(target, descriptor)
+        _write_all(descriptor, views)
+        written, expected = os.fstat(descriptor).st_size, sum(view.nbytes for view in views)
+        if written != expected:
+            raise OutputError(f"{written} of {expected} bytes were written")
+    finally:
+        os.close(descriptor)  # its error counts: network file systems report a full disk here
+
+
+def _copy_mode(target: str, descriptor: int) -> None:
+    with suppress(FileNotFoundError):
+        old = os.stat(target)  # noqa: PTH116 - as above
+        if os.geteuid() == 0:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def _publish(temporary: str, target: str) -> None:
+    """Give the temporary file its name, unless somebody else took it meanwhile."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise OutputError("exists already", "-f to overwrite it") from None
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise OutputError("exists already", "-f to overwrite it") from None
+        os.replace(temporary, target)  # noqa: PTH105 - as above
+    else:
+        os.unlink(temporary)  # noqa: PTH108 - as above
+
+
+def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
+    for view in views:
+        done = 0
+        while done < view.nbytes:
+            done += os.write(descriptor, view[done:])
+
+
+def _fact(error: Exception) -> str:
+    """Say what the system reported, as a fact about a file."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    fact = _FACTS.get(error.errno) or os.strerror(error.errno)
+    return fact[:1].lower() + fact[1:]
+
+
+# Control characters, line separators, direction overrides, and bytes of a name that is not UTF-8.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(name: str) -> str:
+    r"""Return a name as a person can be shown it: on one line, `\n` or `\x1b` for what acts on a terminal."""
+    return _HIDDEN.sub(lambda match: _escaped(match.group()), name)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,85 @@
+"""README says what is: its tables are those of the code, its commands run, its Python runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import readme
+
+from poolcli.cli.app import COMMANDS
+
+ROOT = readme.README.parent
+TEXT = readme.README.read_text(encoding="utf-8")
+ONE_LINERS = re.search(r"<!-- one-liners -->\n```sh\n(.*?)```", TEXT, re.DOTALL)[1].splitlines()
+
+
+def test_derived_parts_are_current():
+    assert readme.rendered(TEXT) == TEXT, "run python tests/readme.py"
+
+
+def test_readme_opens_with_two_commands_that_need_only_python():
+    pool, test = re.findall(r"```sh\n(.*?)\n```", TEXT, re.DOTALL)[:2]
+    assert all("\n" not in line and line.startswith("python3 -m venv .venv && ") for line in (pool, test))
+    assert "poolcli pool samples/" in pool
+    assert "pytest" in test
+
+
+def test_there_are_ten_one_liners_that_use_every_sample_they_name():
+    assert len(ONE_LINERS) == 10
+    named = set(re.findall(r"\b[\w]+\.(?:png|jpg|npy|tiff)\b", "\n".join(line.split("#")[0] for line in ONE_LINERS)))
+    assert {"photo_rgb.png", "feature_maps.npy"} <= named
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme") / "samples"
+    shutil.copytree(ROOT / "samples", folder)
+    commands = folder.parent / "bin"
+    commands.mkdir()
+    (commands / "poolcli").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m poolcli "$@"\n')
+    (commands / "poolcli").chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("line", ONE_LINERS, ids=[str(i) for i in range(len(ONE_LINERS))])
+def test_one_liner_runs_and_gives_something(samples, line):
+    before = {path: path.stat().st_mtime_ns for path in samples.rglob("*")}
+    path = f"{samples.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["/bin/sh", "-c", line], cwd=samples, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = [p for p in samples.rglob("*") if before.get(p) != p.stat().st_mtime_ns and p.is_file()]
+    assert made or done.stdout
+    for path in made:
+        assert path.stat().st_size > 0
+
+
+def test_the_python_example_runs():
+    code = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1]
+    names: dict[str, object] = {}
+    exec(code, names)  # noqa: S102 -- README's own example
+    assert np.array_equal(names["poolcli"].pool(names["x"], "avg", kernel=2), [[2.5, 4.5], [10.5, 12.5]])
+
+
+def test_readme_names_every_command_that_pools_or_looks():
+    assert set(re.findall(r"poolcli ([a-z]+)", TEXT)) - {"pool", "info"} <= set(COMMANDS)
+    assert {"pool", "info"} <= set(re.findall(r"poolcli ([a-z]+)", TEXT))
+
+
+def test_the_picture_is_there_and_is_what_its_script_makes(tmp_path):
+    script = ROOT / "samples" / "make_picture.py"
+    subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "p.png")], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    import PIL.Image
+
+    with PIL.Image.open(tmp_path / "p.png") as made, PIL.Image.open(ROOT / "samples" / "pooled.png") as kept:
+        assert np.array_equal(np.asarray(made), np.asarray(kept))
+        assert Path(kept.filename).stat().st_size < 10**6
