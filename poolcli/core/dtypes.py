@@ -90,8 +90,10 @@ def arithmetic(method: Method, dtype: np.dtype[Any], target: np.dtype[Any], coun
     if source.kind == "f":
         result = source if target == source else float64
         return Arithmetic(source, accumulator, float64, result, steps.finish)
-    if target == source and accumulator.kind != "f":  # exactly rounded where it is stored
-        if steps.lift == "square":
+    squares = steps.lift == "square"
+    # Exactly rounded where it is stored; the root for -128 is 128, and past 2^28 values its integers pass 64 bits
+    if target == source and accumulator.kind != "f" and not (squares and (source.kind == "i" or count >= 2**28)):
+        if squares:
             return Arithmetic(source, accumulator, np.dtype(np.int64), source, f"nearest_{steps.finish}")
         exact = np.dtype(np.float32) if source.itemsize == 1 and count < 2**16 else float64
         return Arithmetic(source, accumulator, exact, source, f"nearest_{steps.finish}")

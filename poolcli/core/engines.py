@@ -264,7 +264,8 @@ def _numba_run(call: Callable[..., None], task: Task, threads: int) -> Callable[
     runs = task.plan.axes[1].runs(include_pad=include_pad)
     stops, counts = (np.array([run[i] for run in runs]) for i in (1, 2))
     tile, width = _strip(task, rows, columns)
-    buffers = (kernels.SUFFIXES + rows.kernel, width)
+    blocks = rows.kernel > kernels.DIRECT_ROWS + 2 * rows.stride
+    buffers = (kernels.SUFFIXES + (rows.kernel if blocks else 0), width)
     across = (
         *(columns.length, columns.kernel, columns.stride, columns.dilation, columns.before, stops, counts),
         *(channels, columns.out, tile),

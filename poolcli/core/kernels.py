@@ -70,7 +70,7 @@ def nearest_root_mean(acc, n):
     guess = np.int64(np.rint(np.sqrt(acc / n)))
     above = (2 * guess + 1) * (2 * guess + 1) * n
     below = (2 * guess - 1) * (2 * guess - 1) * n
-    return guess + np.int64(4 * acc > above) - np.int64(4 * acc < below)
+    return guess + np.int64(4 * acc > above) - np.int64((4 * acc < below) & (guess > 0))
 
 
 # --- loops: each is one pass over a contiguous buffer ----------------------------------------------------------

@@ -17,7 +17,7 @@ class Layout:
     letters: str
 
     def __post_init__(self) -> None:
-        letters = self.letters.upper()
+        letters = str(self.letters).upper()
         object.__setattr__(self, "letters", letters)
         known = set(POOLED + OTHER)
         if not letters or set(letters) - known or len(set(letters)) != len(letters):

@@ -91,7 +91,7 @@ def lookup(token: str) -> Method:
     UsageError
         There is no such method, or it takes no value.
     """
-    name, colon, value = token.partition(":")
+    name, colon, value = str(token).partition(":")
     if name not in METHODS:
         close = get_close_matches(name.lower(), METHODS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else None

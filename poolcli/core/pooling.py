@@ -10,7 +10,7 @@ import numpy as np
 
 from poolcli.core import dtypes, engines, layouts, methods
 from poolcli.core.geometry import Window
-from poolcli.errors import UsageError
+from poolcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,10 @@ def pool(
            [8, 9]])
     """
     window = Window(kernel, stride, padding, dilation, ceil, count_include_pad)
-    source = np.asarray(array)
+    try:
+        source = np.asarray(array)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"array must be what numpy.asarray accepts, got {error}") from error
     target = None if dtype is None else dtypes.named(dtype)
     return run(
         source,
@@ -160,7 +163,7 @@ def run(
     x, y = source.transpose(resolved.order), result.transpose(resolved.order)
     lead = resolved.order.index(resolved.pooled[0])
     task = engines.Task(plan, method.steps, types, int(np.prod(x.shape[:lead])), int(np.prod(x.shape[lead + 2 :])))
-    ready = engines.prepare(engine, task, threads=threads, ahead=ahead)
+    ready = engines.prepare(engine if result.size else "numpy", task, threads=threads, ahead=ahead)
     begin = time.perf_counter()
     if result.size:
         _pool_axes(ready.run, task, x, y, lead)
@@ -175,8 +178,9 @@ def run(
 def _checked(out: Array | None, source: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if out is None:
         return np.empty(shape, dtype)
-    if out.shape != shape or out.dtype != dtype:
-        raise UsageError(f"out must be a {dtype.name} array of shape {shape}, got {out.dtype.name} {out.shape}")
+    if getattr(out, "shape", None) != shape or out.dtype != dtype:
+        got = f"{out.dtype.name} {out.shape}" if hasattr(out, "dtype") else type(out).__name__
+        raise UsageError(f"out must be a {dtype.name} array of shape {shape}, got {got}")
     if not out.flags.writeable:
         raise UsageError("out must be writeable")
     if np.may_share_memory(out, source) and np.shares_memory(out, source):

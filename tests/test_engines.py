@@ -1,0 +1,269 @@
+"""Proves that both engines agree for any number of bands, cache their kernels and survive a fork."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from cases import DTYPES, SHAPES, WINDOWS, sample
+
+import poolcli
+from poolcli.core.methods import METHODS
+
+THREADS = (1, 2, 7)
+QUICK = [
+    ("max", "uint8"),
+    ("avg", "uint8"),
+    ("avg", "int16"),
+    ("max", "float32"),
+    ("l2", "float32"),
+    ("min", "float64"),
+    ("sum", "float64"),
+    ("avg", "float64"),
+    ("l2", "float64"),
+    ("max", "float16"),
+    ("avg", "float16"),
+]
+LARGE = [
+    {"kernel": 1, "stride": 1},
+    {"kernel": 2, "stride": 2},
+    {"kernel": 3, "stride": 1, "padding": 1},
+    {"kernel": (3, 2), "stride": 2, "ceil": True},
+    {"kernel": 5, "stride": 1, "padding": ((4, 0), (1, 3))},
+    {"kernel": 8, "stride": 3, "count_include_pad": True, "padding": "same"},
+    {"kernel": 9, "stride": 1},
+    {"kernel": (15, 4), "stride": (2, 1)},
+    {"kernel": 31, "stride": 1, "padding": 15},
+    {"kernel": 31, "stride": 31, "ceil": True},
+    {"kernel": 5, "stride": 2, "dilation": 3, "padding": 6},
+]
+
+
+def hostile(shape, dtype):
+    """Return random values; floats have all their bits in use, so that the order of adding shows."""
+    if np.dtype(dtype).kind != "f":
+        return sample(shape, dtype)
+    return np.random.default_rng(11).normal(size=shape).astype(dtype)
+
+
+def spoiled(shape, dtype):
+    """Return random floats with NaN and infinities among them."""
+    array = hostile(shape, dtype)
+    array[..., 7, 5] = np.nan
+    array[..., 30:33, 40] = np.inf
+    array[..., 50, 60:63] = -np.inf
+    array[..., 50, 10:50] = -0.0
+    return array
+
+
+def assert_engines_agree(array, method, **window):
+    expected = poolcli.pool(array, method, engine="numpy", threads=1, **window)
+    for threads in THREADS:
+        for engine in ("numpy", "numba"):
+            result = poolcli.pool(array, method, engine=engine, threads=threads, **window)
+            assert result.dtype == expected.dtype
+            np.testing.assert_array_equal(result, expected, err_msg=f"{engine}, {threads} threads")
+
+
+@pytest.mark.parametrize("window", LARGE, ids=str)
+@pytest.mark.parametrize(("method", "dtype"), QUICK)
+def test_engines_agree_for_any_number_of_bands(method, dtype, window):
+    assert_engines_agree(hostile((3, 89, 263), dtype), method, **window)
+
+
+HUGE = [
+    {"kernel": 31, "stride": 1, "padding": ((30, 3), (0, 7))},
+    {"kernel": (15, 2), "stride": (2, 3), "ceil": True},
+    {"kernel": (9, 3), "stride": (1, 2), "dilation": (3, 2), "padding": (5, 1)},
+    {"kernel": (2, 3), "stride": (7, 1)},
+]
+
+
+@pytest.mark.parametrize("window", HUGE, ids=str)
+def test_work_that_is_parted_has_the_values_of_work_that_is_not(window):
+    # One plane of 3.4 million elements is parted by both engines, and again where it must be converted first.
+    array = hostile((1811, 1873), "float64")
+    expected = poolcli.pool(array, "avg", engine="numpy", **window)
+    for engine in ("numpy", "numba"):
+        for form in (array, np.asfortranarray(array), array.astype(">f8")):
+            result = poolcli.pool(form, "avg", engine=engine, threads=3, **window)
+            np.testing.assert_array_equal(result, expected)
+    rows, columns = (slice(700, 900), slice(600, 800))
+    near = poolcli.pool(np.ascontiguousarray(array[rows, columns]), "max", engine="numpy", kernel=3, stride=1)
+    far = poolcli.pool(np.asfortranarray(array), "max", engine="numpy", kernel=3, stride=1)
+    np.testing.assert_array_equal(far[700:898, 600:798], near)
+
+
+@pytest.mark.parametrize("layout", ["HW", "HWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["float16", "bool"])
+def test_a_dtype_without_a_kernel_of_its_own_is_converted_part_by_part(dtype, layout):
+    shape = {"HW": (1601, 1699), "HWC": (801, 1103, 4), "NCHW": (3, 5, 431, 463)}[layout]
+    array = hostile(shape, dtype)
+    wide = array.astype("float64" if dtype == "float16" else "uint8")
+    for method in ("max", "avg"):
+        expected = poolcli.pool(wide, method, (5, 3), stride=(2, 1), padding=1, engine="numpy", layout=layout)
+        for engine in ("numpy", "numba"):
+            result = poolcli.pool(array, method, (5, 3), stride=(2, 1), padding=1, engine=engine, layout=layout)
+            np.testing.assert_array_equal(result, expected.astype(result.dtype))
+
+
+def test_many_threads_may_pool_at_once():
+    arrays = [hostile((2, 150 + size, 301), "float64") for size in range(8)]
+    expected = [poolcli.pool(array, "avg", 9, stride=1, engine="numpy") for array in arrays]
+    with ThreadPoolExecutor(4) as callers:
+        pooled = callers.map(
+            lambda array: poolcli.pool(array, "avg", 9, stride=1, engine="numba", threads=3), arrays * 3
+        )
+        for result, right in zip(pooled, expected * 3, strict=True):
+            np.testing.assert_array_equal(result, right)
+
+
+@pytest.mark.parametrize("window", LARGE[1::2], ids=str)
+@pytest.mark.parametrize(("method", "dtype"), [pair for pair in QUICK if "float" in pair[1]])
+def test_engines_agree_about_nan_and_infinities(method, dtype, window):
+    assert_engines_agree(spoiled((2, 97, 353), dtype), method, **window)
+
+
+@pytest.mark.parametrize("layout", ["HWC", "NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize(("method", "dtype"), [("avg", "float64"), ("max", "uint8")])
+def test_engines_agree_in_every_layout(method, dtype, channels, layout):
+    lengths = {"H": 97, "W": 131, "C": channels, "N": 2}
+    array = hostile(tuple(lengths[letter] for letter in layout), dtype)
+    for window in ({"kernel": 2}, {"kernel": 9, "stride": 2, "padding": 4}):
+        assert_engines_agree(array, method, layout=layout, **window)
+
+
+@pytest.mark.parametrize("case", WINDOWS, ids=lambda case: case.id)
+def test_numba_agrees_on_every_window_of_the_matrix(case):
+    array = hostile((2, 40, 43), "float64")
+    for method in ("max", "avg"):
+        expected = poolcli.pool(array, method, engine="numpy", **case.arguments)
+        np.testing.assert_array_equal(poolcli.pool(array, method, engine="numba", **case.arguments), expected)
+
+
+@pytest.mark.parametrize("target", ["uint8", "int16", "float32"])
+def test_engines_agree_in_rounding_to_another_dtype(target):
+    for method in ("max", "avg"):
+        assert_engines_agree(hostile((2, 90, 91), "float64") * 99, method, kernel=3, stride=2, dtype=target)
+    assert_engines_agree(hostile((2, 90, 91), "uint8"), "avg", kernel=2, dtype=target)
+
+
+def test_numba_refuses_nan_for_an_integer_and_large_sums_as_numpy_does():
+    with pytest.raises(poolcli.PoolError, match="NaN"):
+        poolcli.pool(np.full((4, 4), np.nan), "max", engine="numba", dtype="uint8")
+    with pytest.raises(poolcli.PoolError, match="64"):
+        poolcli.pool(np.full((4, 4), 2**62, "uint64"), "sum", engine="numba")
+
+
+def test_numba_writes_into_out_and_takes_any_memory_form():
+    array = hostile((60, 64), "float64")
+    expected = poolcli.pool(array, "avg", 3, engine="numpy")
+    locked = array.astype(">f8")[::-1][::-1]
+    locked.setflags(write=False)
+    for form in (np.asfortranarray(array), array.astype(">f8"), locked, np.repeat(array, 2, axis=1)[:, ::2]):
+        out = np.zeros((20, 42), "float64")[:, ::2]
+        assert poolcli.pool(form, "avg", 3, engine="numba", out=out) is out
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_auto_gives_what_the_engines_give():
+    array = hostile((3, 40, 50), "float64")
+    expected = poolcli.pool(array, "avg", 3, engine="numpy")
+    np.testing.assert_array_equal(poolcli.pool(array, "avg", 3), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("method", METHODS)
+def test_engines_agree_for_every_method_and_dtype(method, dtype):
+    for window in LARGE:
+        assert_engines_agree(hostile((2, 130, 257), dtype), method, **window)
+    for shape in SHAPES:
+        array = hostile(shape.shape, dtype)
+        assert_engines_agree(array, method, kernel=1, stride=2, layout=shape.layout)
+        assert_engines_agree(array, method, kernel=3, stride=2, padding=2, layout=shape.layout)
+
+
+# Processes.
+
+POOL = """
+import numpy, poolcli, sys
+array = numpy.arange(3 * 400 * 500, dtype="float32").reshape(3, 400, 500)
+result = poolcli.pool(array, "max", 3, engine="numba", threads=2)
+assert "numba" in sys.modules
+print(result.shape, result.sum(dtype="float64"))
+"""
+
+FORK = """
+import os, signal, sys
+import numpy, poolcli
+array = numpy.random.default_rng(0).normal(size=(3, 400, 500)).astype("float32")
+expected = poolcli.pool(array, "max", 3, engine="numba", threads=2)
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    same = all(numpy.array_equal(poolcli.pool(array, "max", 3, engine=engine, threads=2), expected)
+               for engine in ("numba", "numpy"))
+    os._exit(0 if same else 3)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert numpy.array_equal(poolcli.pool(array, "max", 3, engine="numba", threads=2), expected)
+print("child", status)
+"""
+
+
+def run(script, cache):
+    """Run a script in a new process with a cache folder of its own; return what it printed."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore:.*fork:DeprecationWarning", "-c", script],
+        env={**environment, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+def cached(folder):
+    """Return every file below a folder with its size and the time of its last change."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """Return a cache folder that one process has filled, and what that process printed."""
+    folder = tmp_path_factory.mktemp("cache")
+    return folder, run(POOL, folder)
+
+
+def test_second_and_third_processes_hit_the_cache_and_add_nothing(warm):
+    folder, first = warm
+    after = cached(folder)
+    assert {path.suffix for path in after} >= {".nbc", ".nbi"}
+    for _ in range(2):  # a miss would write its index again, or a new file
+        assert run(POOL, folder) == first
+        assert cached(folder) == after
+
+
+def test_the_cache_lies_in_a_private_folder_of_this_version(warm):
+    folder, _ = warm
+    kernels = [path for path in (folder / "poolcli").iterdir() if path.name.startswith(f"{poolcli.__version__}-")]
+    assert [path.stat().st_mode & 0o777 for path in kernels] == [0o700]
+
+
+def test_a_forked_child_still_pools(warm):
+    assert run(FORK, warm[0]) == "child 0"
+
+
+def test_a_cache_that_cannot_be_written_costs_no_result(tmp_path, warm):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    quiet = f"import warnings\nwarnings.simplefilter('ignore')\n{POOL}"
+    assert run(quiet, tmp_path / "cache") == warm[1]
