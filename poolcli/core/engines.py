@@ -219,7 +219,8 @@ def _jitted(fold: Fold, types: Arithmetic, folder: str | None) -> Callable[..., 
     import numba
 
     config: Any = numba.config
-    steps = [getattr(kernels, name) for name in (fold.lift, fold.combine, types.finish)]
+    names = (fold.lift, fold.combine, types.finish, *kernels.QUICK[types.finish])
+    steps = [getattr(kernels, name) for name in names]
     for function in (*kernels.LOOPS, *steps):
         _inlined(function)
     template = kernels.fold(*steps, idempotent=fold.idempotent)  # type: ignore[no-untyped-call]  # Numba infers types
@@ -264,7 +265,8 @@ def _numba_run(call: Callable[..., None], task: Task, threads: int) -> Callable[
     runs = task.plan.axes[1].runs(include_pad=include_pad)
     stops, counts = (np.array([run[i] for run in runs]) for i in (1, 2))
     tile, width = _strip(task, rows, columns)
-    blocks = rows.kernel > kernels.DIRECT_ROWS + 2 * rows.stride
+    chains = tuple(rows.chains())
+    blocks = any(chain.axis.kernel > kernels.DIRECT_ROWS + 2 * chain.axis.stride for chain in chains)
     buffers = (kernels.SUFFIXES + (rows.kernel if blocks else 0), width)
     across = (
         *(columns.length, columns.kernel, columns.stride, columns.dilation, columns.before, stops, counts),
@@ -275,7 +277,7 @@ def _numba_run(call: Callable[..., None], task: Task, threads: int) -> Callable[
         planes, pitch, out_pitch = x.shape[0], x.shape[2], out.shape[2]
         source, target = x.reshape(-1), out.reshape(-1)
         source.flags.writeable = False
-        for chain in rows.chains():
+        for chain in chains:
             axis = chain.axis
             begin, end = (-(-(o - chain.first) // chain.step) for o in (first, first + out.shape[1]))
             geometry = (

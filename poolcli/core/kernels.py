@@ -22,6 +22,8 @@ UNSIGNED = np.uint64
 FOLDED, PREFIX, PICKED, TAIL, SPARE = 0, 1, 2, 3, 4
 SUFFIXES = 7
 
+DONE, PAIRS, HALVES = 0, 1, 2  # what is left to do when a row is finished: nothing, combine, combine neighbours
+
 DIRECT_ROWS = 2  # row windows of up to 2 * stride + this many rows are folded directly, longer ones in blocks
 
 
@@ -56,13 +58,25 @@ def mean(acc, n):
     return acc / n
 
 
+def scaled(acc, inverse):
+    return acc * inverse
+
+
 def root_mean(acc, n):
     return np.sqrt(acc / n)
+
+
+def root_scaled(acc, inverse):
+    return np.sqrt(acc * inverse)
 
 
 def nearest_mean(acc, n):
     """Round half to even; exact while acc and n are exact in their type."""
     return np.rint(acc / n)
+
+
+def nearest_scaled(acc, inverse):
+    return np.rint(acc * inverse)
 
 
 def nearest_root_mean(acc, n):
@@ -71,6 +85,32 @@ def nearest_root_mean(acc, n):
     above = (2 * guess + 1) * (2 * guess + 1) * n
     below = (2 * guess - 1) * (2 * guess - 1) * n
     return guess + np.int64(4 * acc > above) - np.int64((4 * acc < below) & (guess > 0))
+
+
+def never(n):  # noqa: ARG001 -- every condition has the same signature
+    return False
+
+
+def power_of_two(n):
+    """Whether multiplying by 1 / n is dividing by n: both are exact up to one and the same rounding."""
+    whole = np.int64(n)
+    return whole & (whole - 1) == 0
+
+
+def tieless(n):
+    """Whether rounding acc * (1 / n) is rounding acc / n: no tie, and an error below the 1 / (2 n) to the next one."""
+    whole = np.int64(n)
+    return power_of_two(n) or (whole & 1 == 1 and whole < 2**13)
+
+
+# A finish, its form with 1 / n instead of n (a division costs most of a pass), and when the two give the same value
+QUICK = {
+    "keep": ("keep", "never"),
+    "mean": ("scaled", "power_of_two"),
+    "root_mean": ("root_scaled", "power_of_two"),
+    "nearest_mean": ("nearest_scaled", "tieless"),
+    "nearest_root_mean": ("nearest_root_mean", "never"),
+}
 
 
 # --- loops: each is one pass over a contiguous buffer ----------------------------------------------------------
@@ -163,33 +203,69 @@ def pick(target, a, stride, channels, n):
 
 
 def close(finish, out, to, acc, at, n, count):
+    """Finish a contiguous run."""
     closing = type(count)
     for j in range(n):
         out[to + j] = finish(closing(acc[at + j]), count)
 
 
+def close_pairs(combine, finish, out, to, a, b, at, shift, pitch, length, n, count):
+    """Combine two partial windows and finish them: *n* runs of contiguous elements, *pitch* apart."""
+    closing = type(count)
+    for j in range(n):
+        for e in range(length):
+            i = at + pitch * j + e
+            out[to + length * j + e] = finish(closing(combine(a[i], b[i + shift])), count)
+
+
+def close_halves(combine, finish, out, to, a, at, channels, n, count):
+    """Combine neighbouring pixels, one pair for each pixel of the result, and finish them."""
+    closing = type(count)
+    one, two, three = UNSIGNED(1), UNSIGNED(2), UNSIGNED(3)
+    four, six, eight = UNSIGNED(4), UNSIGNED(6), UNSIGNED(8)
+    if channels == one:
+        for j in range(n):
+            i = at + two * j
+            out[to + j] = finish(closing(combine(a[i], a[i + one])), count)
+    elif channels == three:
+        for j in range(n):
+            for e in range(three):
+                i = at + six * j + e
+                out[to + three * j + e] = finish(closing(combine(a[i], a[i + three])), count)
+    else:
+        for j in range(n):
+            for e in range(four):
+                i = at + eight * j + e
+                out[to + four * j + e] = finish(closing(combine(a[i], a[i + four])), count)
+
+
+def close_run(way, combine, finish, out, to, a, b, first, shift, stride, channels, n, count):
+    """Finish *n* pixels from window *first* on; *way* says what is left to do to them."""
+    if way == PAIRS and stride == UNSIGNED(1):
+        close_pairs(combine, finish, out, to, a, b, first * channels, shift, stride, n * channels, UNSIGNED(1), count)
+    elif way == PAIRS:
+        pitch = stride * channels
+        close_pairs(combine, finish, out, to, a, b, first * pitch, shift, pitch, channels, n, count)
+    elif way == HALVES:
+        close_halves(combine, finish, out, to, b, first * stride * channels, channels, n, count)
+    else:
+        close(finish, out, to, b, first * channels, n * channels, count)
+
+
 LOOPS = (
-    fill,
-    copy,
-    start_row,
-    start_pair,
-    add_row,
-    add_pair,
-    stack_row,
-    join,
-    append,
-    append_own,
-    split,
-    pick,
-    close,
+    *(fill, copy, start_row, start_pair, add_row, add_pair, stack_row, join, append, append_own, split, pick),
+    *(close, close_pairs, close_halves, close_run, power_of_two),
 )
 
 
 # --- the template ----------------------------------------------------------------------------------------------
 
 
-def fold(lift, combine, finish, *, idempotent):
-    """Return the kernel of a fold; *idempotent* (combine(a, a) == a) lets partial windows overlap."""
+def fold(lift, combine, finish, quick, applies, *, idempotent):
+    """Return the kernel of a fold.
+
+    *quick* and *applies* are as in `QUICK`; *idempotent* (combine(a, a) == a) lets partial windows overlap.
+    """
 
     def kernel(
         x, x_plane, x_row, x_at,
@@ -201,6 +277,7 @@ def fold(lift, combine, finish, *, idempotent):
     ):  # fmt: skip
         closing = type(one)
         step = col_dilation * channels
+        few = channels == 1 or channels == 3 or channels == 4  # pixels that shuffles part  # noqa: PLR1714 -- a tuple would be searched
         blocks = row_kernel > DIRECT_ROWS + 2 * row_stride
         reach = -(-row_kernel // row_stride)  # output rows of a block: they share one table of suffixes
         top = 1  # the highest binary digit of the kernel
@@ -290,33 +367,42 @@ def fold(lift, combine, finish, *, idempotent):
                     source, width = target, 2 * width
                 if idempotent or col_kernel == top:
                     lower, taken = source, col_kernel - width
-                if col_kernel > 1:
-                    target = SPARE
-                    while target in (source, lower):
-                        target += 1
-                    shift = UNSIGNED(taken * step)
-                    append(combine, work[target], work[lower], work[source], shift, UNSIGNED(many * channels))
-                    source = target
-                # Every stride-th pixel
-                stride, kept = col_stride, many
-                while stride % 2 == 0 and channels in (1, 3, 4):
-                    target = SPARE + 1 if source == SPARE else SPARE
-                    kept = (kept + 1) // 2
-                    split(work[target], picked, work[source], UNSIGNED(channels), UNSIGNED(kept))
-                    source, stride = target, stride // 2
-                if stride > 1:
-                    pick(picked, work[source], UNSIGNED(stride), UNSIGNED(channels), UNSIGNED(right - left))
-                    source = PICKED
-                # Finish, one run of equal counts at a time
+                # What is left: combine the last two partial windows, keep every stride-th pixel, finish
+                shift = UNSIGNED(taken * step)
+                if col_kernel > 1 and (col_stride == 1 or not few):
+                    way = PAIRS
+                elif col_kernel > 1 and col_stride == 2 and lower == source and taken * col_dilation == 1:
+                    way = HALVES
+                else:
+                    way = DONE
+                    if col_kernel > 1:
+                        target = SPARE
+                        while target in (source, lower):
+                            target += 1
+                        append(combine, work[target], work[lower], work[source], shift, UNSIGNED(many * channels))
+                        source = target
+                    stride, kept = col_stride, many
+                    while stride % 2 == 0 and few:
+                        target = SPARE + 1 if source == SPARE else SPARE
+                        kept = (kept + 1) // 2
+                        split(work[target], picked, work[source], UNSIGNED(channels), UNSIGNED(kept))
+                        source, stride = target, stride // 2
+                    if stride > 1:
+                        pick(picked, work[source], UNSIGNED(stride), UNSIGNED(channels), UNSIGNED(right - left))
+                        source = PICKED
+                a, b = work[lower], work[source]
                 put = out_at + plane * out_plane + o * out_row
                 start = left
-                for run in range(run_stops.size):
+                for run in range(run_stops.size):  # columns of equal counts
                     stop = min(run_stops[run], right)
                     if start < stop:
                         count = closing(max(row_counts[o] * run_counts[run], 1))
-                        at = UNSIGNED((start - left) * channels)
-                        size = UNSIGNED((stop - start) * channels)
-                        close(finish, out, UNSIGNED(put + start * channels), work[source], at, size, count)
+                        where = (UNSIGNED(start - left), shift, UNSIGNED(col_stride), UNSIGNED(channels))
+                        to_out, size = UNSIGNED(put + start * channels), UNSIGNED(stop - start)
+                        if applies(count):
+                            close_run(way, combine, quick, out, to_out, a, b, *where, size, closing(one / count))
+                        else:
+                            close_run(way, combine, finish, out, to_out, a, b, *where, size, count)
                         start = stop
 
     return kernel
