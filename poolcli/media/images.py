@@ -276,6 +276,7 @@ _MODES = {
     "1": ("L", "uint8", 0, "L"),
     "L": ("L", "uint8", 0, "L"),
     "I;16": ("I;16", "uint16", 0, "L"),
+    "I;16B": ("I;16B", "uint16", 0, "L"),
     "I": ("I;16", "uint16", 0, "L"),  # 16-bit PGM
     "F": ("F", "float32", 0, "L"),
     "LA": ("LA", "uint8", 2, "LA"),
@@ -300,7 +301,7 @@ def _pillow_source(image: ImageFile.ImageFile, format: str, chunks: Mapping[byte
     if key is not None:
         channels, mode = (channels or 1) + 1, mode + "A"
     orientation, exif, notes = _read_exif(lambda: _pillow_exif(image, chunks))
-    bits = chunks[b"IHDR"][8] if chunks else {"1": 1, "I": 16, "I;16": 16, "F": 32}.get(image.mode, 8)
+    bits = chunks[b"IHDR"][8] if chunks else {"1": 1, "I": 16}.get(image.mode, 8)
     return _Source(
         Header(
             format,
@@ -412,6 +413,8 @@ def _pillow_exif(image: Image.Image, chunks: Mapping[bytes, bytes]) -> Image.Exi
 
     if b"eXIf" in chunks:  # it may stand behind the pixels
         image.info["exif"] = b"Exif\0\0" + chunks[b"eXIf"]
+    if "exif" in image.info:
+        Image.Exif().load(image.info["exif"])  # raises, where Pillow has already failed once and forgotten it
     return Image.Image.getexif(image)  # the method of a PNG would decode the pixels first
 
 
@@ -427,6 +430,11 @@ def _carried(exif: Image.Exif) -> bytes | None:
         details.pop(tag, None)
     if _ORIENTATION in exif:
         exif[_ORIENTATION] = 1
+    exif.bigtiff = False
+    for folder in (exif, details, exif.get_ifd(_GPS)):
+        for tag in list(folder):
+            if isinstance(folder[tag], str):  # Pillow reads strings as Latin-1, but writes other than ASCII as "?"
+                folder[tag] = folder[tag].encode("latin-1")
     return exif.tobytes()
 
 
@@ -437,14 +445,15 @@ def _inspect_tiff(data: bytes, max_pixels: int) -> _Source:
     import tifffile
     from PIL import Image
 
+    exif = Image.Exif()
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         _limit(page.imagelength, page.imagewidth, max_pixels)
         _check_segments(page, len(data))
         # By number: iterating over folders that form a loop never ends, while their count is sound.
         frames = sum(_is_frame(file.pages[number]) for number in range(len(file.pages)))
-    exif = Image.Exif()
-    exif.load_from_fp(io.BytesIO(data))
+        exif.bigtiff, exif.endian = file.is_bigtiff, file.byteorder
+    exif.load_from_fp(io.BytesIO(data), page.offset)
     dpi = _tiff_dpi(exif)
     orientation, block, notes = _read_exif(lambda: exif)
     source = _tifffile_source(page, orientation) if _plain(page) else _libtiff_source(data, page)
@@ -465,9 +474,13 @@ def _check_segments(page: tifffile.TiffPage, size: int) -> None:
     if any(offset + count > size for offset, count in segments):
         raise InputError("truncated tiff: its pixels end beyond the end of the file")
     row = math.ceil(page.imagewidth * page.samplesperpixel * np.max(page.bitspersample) / 8)
-    subsampled = page.photometric == 6
-    if page.compression == 1 and not subsampled and sum(count for _, count in segments) < page.imagelength * row:
+    most = sum(count for _, count in segments) * _EXPANSION.get(page.compression, math.inf)
+    if page.photometric != 6 and most < page.imagelength * row:  # 6: colours may be subsampled
         raise InputError("damaged or truncated tiff: strips or tiles are too short")
+
+
+# The most bytes that one byte can stand for: nothing, LZW, deflate (two codes), PackBits.
+_EXPANSION = {1: 1, 5: 4096, 8: 1100, 32946: 1100, 32773: 64}
 
 
 def _tiff_dpi(exif: Image.Exif) -> tuple[float, float] | None:
@@ -537,15 +550,18 @@ def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
 def _libtiff_source(data: bytes, page: tifffile.TiffPage) -> _Source:
     """Let Pillow and its libtiff read what tifffile does not, if nothing is lost; they turn it upright."""
     try:
-        source = _pillow_source(_open(data, "tiff"), "tiff", {})
+        image = _open(data, "tiff")
+        source = _pillow_source(image, "tiff", {})
+        faithful = _faithful(source, page)
     except (InputError, OSError):
-        source = None
-    if source is None or not _faithful(source, page):
+        faithful = False
+    if not faithful:
         raise InputError(
             f"a TIFF of {page.samplesperpixel} x {page.bitspersample} bits, {_named(page.photometric)}"
             f" colours and {_named(page.compression)} compression is not supported"
         )
-    header = replace(source.header, bits=page.bitspersample)
+    size = image.height, image.width  # upright already
+    header = replace(source.header, bits=page.bitspersample, shape=(*size, *source.header.shape[2:]))
     return replace(source, header=header, upright=True)
 
 
