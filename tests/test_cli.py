@@ -408,7 +408,7 @@ def test_the_timing_table_names_every_stage_on_stderr(cli, samples):
     assert done.out == b"x.png\n"
     for word in (
         "427x640x3 uint8 -> 213x320x3 uint8",
-        "engine numpy",
+        "engine ",
         "read",
         "decode",
         "pool",

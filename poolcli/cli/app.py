@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "pool": "Pool images and tensors.",
+    "batch": "Pool folders of images and tensors, and go on where a run stopped.",
     "info": "Show what files hold and what a window would make of them.",
     "methods": "List the pooling methods.",
     "env": "Show versions, processors and folders, for reports.",

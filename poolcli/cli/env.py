@@ -34,7 +34,7 @@ def env(json: options.Json = False) -> int:
 
 
 def _environment() -> dict[str, Any]:
-    from poolcli.core.engines import usable_cpus
+    from poolcli.core.threads import usable_cpus
 
     return {
         "poolcli": __version__,

@@ -24,10 +24,17 @@ def _engines(incomplete: str) -> list[str]:
     return [name for name in ("auto", "numba", "numpy") if name.startswith(incomplete)]
 
 
+def _exists(incomplete: str) -> list[str]:
+    return [name for name in ("error", "skip", "newer", "overwrite") if name.startswith(incomplete)]
+
+
 def _option(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, show_default=settings.pop("show_default", False), **settings)
 
 
+Sources = Annotated[
+    list[str] | None, typer.Argument(metavar="SRC...", help="Folders, and files.", show_default=False)
+]
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, or - for stdin.", show_default=False)]
 Method = Annotated[
     str,
@@ -76,6 +83,56 @@ Format = Annotated[
         autocompletion=_formats,
         help=f"Format to write: {', '.join(row.name for row in FORMATS if row.writes)}.",
     ),
+]
+Destination = Annotated[str, _option("--output", "-o", metavar="DST", help="Folder that the outputs go to.")]
+Include = Annotated[
+    list[str] | None, _option("--include", "-I", metavar="GLOB", help="Only such files, as '*.jpg'; may be repeated.")
+]
+Exclude = Annotated[
+    list[str] | None,
+    _option("--exclude", "-x", metavar="GLOB", help="No such files and folders, as '**/thumbs/**'; may be repeated."),
+]
+MaxDepth = Annotated[
+    int | None, _option("--max-depth", metavar="N", min=1, help="Folders to go into: 1 is the files of SRC alone.")
+]
+Hidden = Annotated[bool, _option("--hidden", help="Names that begin with a dot, too.")]
+FilesFrom = Annotated[
+    str | None, _option("--files-from", metavar="FILE", help="More inputs, one a line; - for stdin.")
+]
+Null = Annotated[bool, _option("--null", "-0", help="The names in --files-from end with NUL.")]
+Flat = Annotated[bool, _option("--flat", help="All outputs in one folder, not in those of their inputs.")]
+Template = Annotated[
+    str | None,
+    _option(
+        "--template", metavar="TEXT", help="Names below DST, of {dir} {stem} {name} {ext} {method} {kernel} {stride}."
+    ),
+]
+Exists = Annotated[
+    str,
+    _option(
+        "--exists",
+        metavar="WHAT",
+        autocompletion=_exists,
+        show_default=True,
+        help="For outputs that no batch has made: error, skip, newer (if the input is) or overwrite.",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    _option("--jobs", "-j", metavar="N", min=1, help="Files at once; as many as usable processors if not given."),
+]
+MaxMemory = Annotated[
+    str | None,
+    _option(
+        "--max-memory", metavar="BYTES", help="For the files in flight; K, M and G count. A quarter if not given."
+    ),
+]
+MaxErrors = Annotated[
+    int | None, _option("--max-errors", metavar="N", min=1, help="Start nothing new after so many failures.")
+]
+Durable = Annotated[bool, _option("--durable", help="Outputs outlive a loss of power, at the cost of time.")]
+Resume = Annotated[
+    bool, _option("--resume/--no-resume", show_default=True, help="Skip what is done already and has not changed.")
 ]
 Force = Annotated[bool, _option("--force", "-f", help="Replace existing outputs.")]
 Quality = Annotated[

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from poolcli.core.dtypes import Arithmetic
+    from poolcli.core.methods import Fold
+
 
 def folder() -> Path:
     """Return the cache folder of this poolcli and this Numba, which need not exist."""
@@ -28,6 +31,11 @@ def _numba_version() -> str:
         return "none"
     names = [path.name for path in Path(found.origin).parent.parent.glob("numba-*.dist-info")]
     return names[0].removeprefix("numba-").removesuffix(".dist-info") if names else "unknown"
+
+
+def name(fold: Fold, types: Arithmetic) -> str:
+    """Return the name of a kernel's folder: one for each method and dtype, so that an index has one entry."""
+    return "-".join((fold.lift, fold.combine, types.finish, *(dtype.name for dtype in types[:4])))
 
 
 def has(kernel: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from poolcli.errors import InputError, UsageError
 
@@ -10,7 +11,7 @@ POOLED = "DHWLT"
 OTHER = "NBC"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The letters of an array's axes; D, H, W, L and T are pooled, N, B and C are not."""
 
@@ -30,18 +31,23 @@ class Layout:
         if len(self.pooled) != 2:
             raise UsageError(f"layout must have two pooled axes, got {letters!r}: other numbers are not yet supported")
 
-    @property
+    @cached_property
     def pooled(self) -> tuple[int, ...]:
         """Indices of the pooled axes."""
         return tuple(i for i, letter in enumerate(self.letters) if letter in POOLED)
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, ...]:
         """Axes as planes, rows, columns, interleaved channels: what lies between the pooled axes goes in front."""
         rows, columns = self.pooled
         after = tuple(range(columns + 1, len(self.letters)))
         before = tuple(i for i in range(columns) if i != rows)
         return (*before, rows, columns, *after)
+
+    @cached_property
+    def lead(self) -> int:
+        """Axes in front of the rows, in `order`."""
+        return self.order.index(self.pooled[0])
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise `InputError` when *shape* does not have these axes; only N and B may be empty."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from poolcli.core import dtypes, engines, layouts, methods
 from poolcli.core.geometry import Window
+from poolcli.core.tasks import Task
 from poolcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from poolcli.core.methods import Method
 
     Array = NDArray[Any]
-    Run = Callable[[Array, Array, int, int], None]
 
 SLAB = 2**21  # elements copied at a time where an input or a result must be converted: 16 MB as float64
 
@@ -97,7 +99,11 @@ def pool(
     array([[5, 6],
            [8, 9]])
     """
-    window = Window(kernel, stride, padding, dilation, ceil, count_include_pad)
+    values = (kernel, stride, padding, dilation, ceil, count_include_pad)
+    try:
+        window = _window(*values)
+    except TypeError:  # a list is as good a value as a tuple, but has no hash
+        window = Window(*values)
     try:
         source = np.asarray(array)
     except (ValueError, TypeError) as error:
@@ -115,6 +121,9 @@ def pool(
     ).array
 
 
+_window = lru_cache(maxsize=64, typed=True)(Window)
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
     """What pooling would give: the result's shape and dtype, and how the array and the window were understood."""
@@ -123,8 +132,10 @@ class Outline:
     dtype: np.dtype[Any]
     layout: Layout
     plan: Plan
+    task: Task
 
 
+@lru_cache(maxsize=64)  # parsing and planning take ten times as long as pooling something small
 def outline(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
@@ -137,7 +148,11 @@ def outline(
     """Return what pooling an array of *shape* and *dtype* would give; *asked* is the dtype wanted for the result."""
     resolved = layouts.resolve(layout, shape)
     plan = window.plan(tuple(shape[axis] for axis in resolved.pooled))
-    return Outline(resolved.replaced(shape, plan.out), dtypes.target(method, dtype, asked), resolved, plan)
+    target = dtypes.target(method, dtype, asked)
+    types = dtypes.arithmetic(method, dtype, target, plan.count)
+    ordered = [shape[axis] for axis in resolved.order]
+    task = Task(plan, method.steps, types, prod(ordered[: resolved.lead]), prod(ordered[resolved.lead + 2 :]))
+    return Outline(resolved.replaced(shape, plan.out), target, resolved, plan, task)
 
 
 def run(
@@ -158,15 +173,12 @@ def run(
     resolved, plan = outlined.layout, outlined.plan
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
-    types = dtypes.arithmetic(method, native, outlined.dtype, plan.count)
     result = _checked(out, source, outlined.shape, outlined.dtype)
-    x, y = source.transpose(resolved.order), result.transpose(resolved.order)
-    lead = resolved.order.index(resolved.pooled[0])
-    task = engines.Task(plan, method.steps, types, int(np.prod(x.shape[:lead])), int(np.prod(x.shape[lead + 2 :])))
-    ready = engines.prepare(engine if result.size else "numpy", task, threads=threads, ahead=ahead)
+    ready = engines.prepare(engine if result.size else "numpy", outlined.task, threads=threads, ahead=ahead)
     begin = time.perf_counter()
     if result.size:
-        _pool_axes(ready.run, task, x, y, lead)
+        x, y = source.transpose(resolved.order), result.transpose(resolved.order)
+        _pool_axes(ready.pool, outlined.task, x, y, resolved.lead)
     seconds = {
         "load_engine": ready.load_engine,
         "compile": ready.compile,
@@ -188,12 +200,12 @@ def _checked(out: Array | None, source: Array, shape: tuple[int, ...], dtype: np
     return out
 
 
-def _pool_axes(run: Run, task: engines.Task, x: Array, y: Array, lead: int) -> None:
+def _pool_axes(pool_: engines.Pool, task: Task, x: Array, y: Array, lead: int) -> None:
     """Pool *x* into *y*, both as planes, rows, columns, channels: whole if they can be used in place, else by slabs."""
     rows, columns = task.plan.axes
     types, width, out_width = task.types, columns.length * task.channels, columns.out * task.channels
     if _plain(x, types.source) and _plain(y, types.result):
-        run(x.reshape(task.planes, rows.length, width), y.reshape(task.planes, rows.out, out_width), 0, 0)
+        pool_(x.reshape(task.planes, rows.length, width), y.reshape(task.planes, rows.out, out_width), 0, 0)
         return
     if lead == 0:
         x, y, lead = x[None], y[None], 1
@@ -203,7 +215,7 @@ def _pool_axes(run: Run, task: engines.Task, x: Array, y: Array, lead: int) -> N
             source = np.ascontiguousarray(x[index][planes, low:high], types.source)
             target = y[index][planes, first:last]
             pooled = np.empty((len(source), last - first, out_width), types.result)
-            run(source.reshape(len(source), high - low, width), pooled, low, first)
+            pool_(source.reshape(len(source), high - low, width), pooled, low, first)
             target[...] = dtypes.convert(pooled, y.dtype).reshape(target.shape)
 
 
@@ -212,7 +224,7 @@ def _plain(array: Array, dtype: np.dtype[Any]) -> bool:
     return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
 
 
-def _slabs(planes: int, task: engines.Task) -> Iterator[tuple[slice, int, int]]:
+def _slabs(planes: int, task: Task) -> Iterator[tuple[slice, int, int]]:
     """Part the work into planes and output rows ``[first, last)`` whose copies stay small."""
     rows, columns = task.plan.axes
     width = columns.length * task.channels
