@@ -1,0 +1,110 @@
+"""Whether poolcli became slower than an earlier benchmark says, or whether that cannot be told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from poolcli.errors import UsageError
+from poolcli.measure.results import OURS
+from poolcli.measure.stats import mann_whitney
+
+if TYPE_CHECKING:
+    from poolcli.measure.environment import Environment
+    from poolcli.measure.results import Results, Timing
+
+Outcome = Literal["regression", "improvement", "unchanged", "inconclusive"]
+
+MINOR = ("python", "numpy", "numba")  # their major.minor must agree
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one timing of poolcli.
+
+    Attributes
+    ----------
+    timing
+        The new record.
+    outcome
+        A regression or improvement is beyond the change allowed, significant, and between comparable environments;
+        "unchanged" is within it; all else is "inconclusive".
+    reason
+        Why it is inconclusive.
+    change
+        New median over old, less one; None without a counterpart.
+    p
+        Two-sided p-value of Mann and Whitney's test; None without a counterpart.
+    """
+
+    timing: Timing
+    outcome: Outcome
+    reason: str = ""
+    change: float | None = None
+    p: float | None = None
+
+
+def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float = 0.01) -> tuple[Verdict, ...]:
+    """Return a verdict on each timing of poolcli in *new*, against the one of the same case in *old*."""
+    before = {(t.case, t.contender): t for t in old.timings if t.status == "done"}
+    unlike = ", ".join(differences(old.environment, new.environment))
+    reason = f"another environment: {unlike}" if unlike else ""
+    return tuple(
+        _verdict(before.get((t.case, t.contender)), t, reason, fail_over, alpha)
+        for t in new.timings
+        if t.status == "done" and t.contender.startswith(OURS)
+    )
+
+
+def _verdict(old: Timing | None, new: Timing, unlike: str, fail_over: float, alpha: float) -> Verdict:
+    if old is None:
+        return Verdict(new, "inconclusive", "not in the baseline")
+    if old.lower_bound or new.lower_bound or not old.summary.median:
+        return Verdict(new, "inconclusive", "not run to its end, or too short to be measured")
+    change, p = new.summary.median / old.summary.median - 1, mann_whitney(old.seconds, new.seconds)
+    if unlike:
+        return Verdict(new, "inconclusive", unlike, change, p)
+    if 1 / (1 + fail_over) <= 1 + change <= 1 + fail_over:
+        return Verdict(new, "unchanged", "", change, p)
+    if p < alpha:
+        return Verdict(new, "regression" if change > 0 else "improvement", "", change, p)
+    why = f"not significant: p = {p:.2g} of {len(old.seconds)} and {len(new.seconds)} runs"
+    return Verdict(new, "inconclusive", why, change, p)
+
+
+def differences(old: Environment, new: Environment) -> tuple[str, ...]:
+    """Return what keeps two environments from being compared, as ``what old -> new``."""
+    pairs = [
+        ("CPU", old.cpu, new.cpu),
+        ("usable CPUs", str(old.usable_cpus), str(new.usable_cpus)),
+        ("thread settings", _spelled(old.thread_settings), _spelled(new.thread_settings)),
+        *((name, _minor(old, name), _minor(new, name)) for name in MINOR),
+    ]
+    return tuple(f"{what} {before} -> {after}" for what, before, after in pairs if before != after)
+
+
+def _spelled(settings: tuple[tuple[str, str], ...]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(settings)) or "none"
+
+
+def _minor(environment: Environment, name: str) -> str:
+    return ".".join(dict(environment.versions).get(name, "none").split(".")[:2])
+
+
+def fraction(what: str, text: str) -> float:
+    """Parse ``5%`` or ``0.05``.
+
+    Raises
+    ------
+    UsageError
+        It is not a number, or not from 0 on.
+    """
+    number, percent = (text[:-1], 100) if text.endswith("%") else (text, 1)
+    try:
+        value = float(number) / percent
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise UsageError(f"{what} must be a percentage from 0%, got {text!r}", "for example 5%")
+    return value

@@ -1,0 +1,235 @@
+"""Which cases a benchmark runs: the product of sizes, methods, windows and threads."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, TypeVar
+
+from poolcli.core.geometry import Window
+from poolcli.core.layouts import Layout, resolve
+from poolcli.core.methods import METHODS, lookup
+from poolcli.errors import PoolError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from poolcli.core.geometry import Plan
+
+T = TypeVar("T")
+
+DTYPES = {
+    "u8": "uint8",
+    "u16": "uint16",
+    "u32": "uint32",
+    "u64": "uint64",
+    "i8": "int8",
+    "i16": "int16",
+    "i32": "int32",
+    "i64": "int64",
+    "f16": "float16",
+    "f32": "float32",
+    "f64": "float64",
+}
+
+_NUMBERS = r"\d+(?:x\d+)?"
+_TOKEN = re.compile(
+    rf"k(?P<kernel>{_NUMBERS})(?:s(?P<stride>{_NUMBERS}))?(?:p(?P<padding>{_NUMBERS}))?"
+    rf"(?:d(?P<dilation>{_NUMBERS}))?(?P<ceil>c)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The shape, layout letters and NumPy dtype of an input; *file* is its name when it is not synthetic."""
+
+    shape: tuple[int, ...]
+    layout: str
+    dtype: str
+    file: str = ""
+
+    @property
+    def token(self) -> str:
+        """The size as it is spelled on the command line, or the file's name."""
+        short = next((short for short, name in DTYPES.items() if name == self.dtype), self.dtype)
+        return self.file or f"{'x'.join(map(str, self.shape))}:{self.layout}:{short}"
+
+    @property
+    def pooled(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return tuple(self.shape[i] for i in Layout(self.layout).pooled)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the input."""
+        return math.prod(self.shape) * _itemsize(self.dtype)
+
+    @property
+    def pixels(self) -> int:
+        """Positions: rows x columns x batch; channels do not count."""
+        lengths = zip(self.shape, self.layout, strict=True)
+        return math.prod(length for length, letter in lengths if letter != "C")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is pooled, and how: one line of the product; every contender of a case does the same work."""
+
+    size: Size
+    method: str
+    window: Window
+    threads: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", self.window.over(2))  # 3 and 3x3 are one case
+
+    @property
+    def token(self) -> str:
+        """The case in one line, for people and for ``command`` in the JSON document."""
+        return f"{self.method} {window_token(self.window)} {self.size.token} t{self.threads}"
+
+    @property
+    def plan(self) -> Plan:
+        """The window resolved against the size; `PoolError` when it does not fit."""
+        return self.window.plan(self.size.pooled)
+
+    @property
+    def out(self) -> Size:
+        """The size of the output: integers keep their dtype but for sums, as pictures do."""
+        shape = Layout(self.size.layout).replaced(self.size.shape, self.plan.out)
+        dtype = self.size.dtype
+        if METHODS[self.method].result == "sum" and not dtype.startswith("float"):
+            dtype = "int64" if dtype.startswith("int") else "uint64"
+        return Size(shape, self.size.layout, dtype)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes read and written, each once."""
+        return self.size.bytes + self.out.bytes
+
+
+def _itemsize(dtype: str) -> int:
+    bits = re.sub(r"\D", "", dtype)
+    return int(bits) // 8 if bits else 1
+
+
+def window_token(window: Window) -> str:
+    """Return *window* as it is spelled in ``--window``; the stride is always given."""
+    padding = window.padding
+    if not isinstance(padding, str):
+        padding = tuple(before if before == after else f"{before}+{after}" for before, after in padding)
+    return (
+        f"k{_spelled(window.kernel)}s{_spelled(window.stride)}"
+        + (f"p{_spelled(padding)}" if set(padding) != {0} else "")
+        + (f"d{_spelled(window.dilation)}" if set(window.dilation) != {1} else "")
+        + "c" * window.ceil
+    )
+
+
+def _spelled(values: tuple[object, ...] | str) -> str:
+    if isinstance(values, str):
+        return values
+    return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
+
+
+def sizes(text: str) -> tuple[Size, ...]:
+    """Parse ``--size``: comma separated ``SHAPE[:LAYOUT[:DTYPE]]``, the dtype float32 unless given.
+
+    Raises
+    ------
+    UsageError
+        A shape, layout or dtype is not one, or the layout must be given.
+    """
+    return _parsed("size", text, _size)
+
+
+def _size(token: str) -> Size:
+    shape, *rest = token.split(":")
+    if len(rest) > 2 or not re.fullmatch(r"\d+(x\d+)+", shape):
+        raise UsageError(f"size must be SHAPE[:LAYOUT[:DTYPE]], got {token!r}", "for example 64x224x224:CHW:f32")
+    lengths = tuple(map(int, shape.split("x")))
+    layout, dtype = [*rest, "", ""][:2]
+    try:
+        letters = resolve(layout or None, lengths).letters
+    except PoolError as error:
+        raise UsageError(f"size {token!r}: {error.message}", f"for example {shape}:CHW") from error
+    if 0 in lengths:
+        raise UsageError(f"size must have no empty axis, got {token!r}")
+    return Size(lengths, letters, _dtype(dtype or "f32"))
+
+
+def _dtype(token: str) -> str:
+    name = DTYPES.get(token, token)
+    if name not in DTYPES.values():
+        raise UsageError(f"dtype must be one of {', '.join(DTYPES)} or its NumPy name, got {token!r}")
+    return name
+
+
+def windows(text: str) -> tuple[Window, ...]:
+    """Parse ``--window``: comma separated tokens such as ``k3``, ``k3s2`` or ``k3x2s1p1d2c``.
+
+    Raises
+    ------
+    UsageError
+        A token is not one, or a value breaks a rule of the window.
+    """
+    return _parsed("window", text, _window)
+
+
+def _window(token: str) -> Window:
+    found = _TOKEN.fullmatch(token)
+    if not found:
+        hint = "kernel, then any of stride, padding, dilation and c for ceil, in this order"
+        raise UsageError(f"window must look like k3, k3s2 or k3x2s1p1d2c, got {token!r}", hint)
+    values = found.groupdict()
+    return Window(
+        values["kernel"],
+        values["stride"],
+        values["padding"] or 0,
+        values["dilation"] or 1,
+        ceil=bool(values["ceil"]),
+    )
+
+
+def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:
+    """Return the windows of ``-k`` and ``-s``: every kernel with every stride, or with its own."""
+    pairs = product(_parsed("kernel", kernels, str), _parsed("stride", strides, str) if strides else (None,))
+    return tuple(Window(kernel, stride) for kernel, stride in pairs)
+
+
+def methods(text: str) -> tuple[str, ...]:
+    """Parse ``-m``: comma separated methods."""
+    return _parsed("method", text, _method)
+
+
+def _method(token: str) -> str:
+    lookup(token)
+    return token
+
+
+def threads(text: str) -> tuple[int, ...]:
+    """Parse ``-t``: comma separated numbers of threads."""
+    return _parsed("threads", text, _count)
+
+
+def _count(token: str) -> int:
+    if not (token.isascii() and token.isdigit() and int(token) >= 1):
+        raise UsageError(f"threads must be a whole number from 1, got {token!r}")
+    return int(token)
+
+
+def _parsed(what: str, text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+    tokens = [token.strip() for token in text.split(",")]
+    if not all(tokens):
+        raise UsageError(f"{what} must be a comma separated list without gaps, got {text!r}")
+    return tuple(dict.fromkeys(map(parse, tokens)))
+
+
+def grid(
+    sizes: Iterable[Size], methods: Iterable[str], windows: Iterable[Window], threads: Iterable[int]
+) -> tuple[Case, ...]:
+    """Return every combination, sizes slowest and threads fastest."""
+    combinations = product(sizes, methods, windows, threads)
+    return tuple(Case(size, method, window, count) for size, method, window, count in combinations)

@@ -1,0 +1,96 @@
+"""Where it is measured: the machine, the versions, and the settings of threads that decide what a time means."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import poolcli
+from poolcli.measure.peers import LIBRARIES
+
+THREAD_VARIABLES = (
+    "NUMBA_NUM_THREADS",
+    "NUMBA_THREADING_LAYER",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "OMP_PROC_BIND",
+    "GOMP_SPINCOUNT",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The machine and the software of a benchmark; versions and settings of threads as pairs of name and value."""
+
+    cpu: str
+    usable_cpus: int
+    system: str
+    versions: tuple[tuple[str, str], ...]
+    thread_settings: tuple[tuple[str, str], ...]
+
+
+def environment() -> Environment:
+    """Return this process's environment."""
+    from poolcli.core.threads import usable_cpus
+
+    settings = ((name, os.environ[name]) for name in THREAD_VARIABLES if name in os.environ)
+    system = f"{platform.system()} {platform.machine()}"
+    return Environment(cpu_model(), usable_cpus(), system, versions(), tuple(settings))
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions of poolcli, Python and every library that is timed here, without importing them."""
+    ours = (("poolcli", poolcli.__version__), ("python", platform.python_version()))
+    named = {library.name: library.distributions for library in LIBRARIES.values()}
+    named = {"numpy": named.pop("numpy"), "numba": ("numba",), **named}
+    found = ((name, _version(distributions)) for name, distributions in named.items())
+    return (*ours, *((name, number) for name, number in found if number))
+
+
+def _version(distributions: tuple[str, ...]) -> str:
+    for name in distributions:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system gives it."""
+    for line in _lines("/proc/cpuinfo"):
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def free_memory() -> int | None:
+    """Return the bytes that this process may still take, by the system and by its cgroup; None if unknown."""
+    found = [_meminfo(), _cgroup()]
+    return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
+
+
+def _meminfo() -> int | None:
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _cgroup() -> int | None:
+    limit = "".join(_lines("/sys/fs/cgroup/memory.max")).strip()
+    used = "".join(_lines("/sys/fs/cgroup/memory.current")).strip()
+    return max(0, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

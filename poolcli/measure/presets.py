@@ -1,0 +1,55 @@
+"""Which benchmarks have a name: each is a command line of the options of ``poolcli bench``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from poolcli.errors import UsageError
+
+
+class Preset(NamedTuple):
+    """A named command line: the options after ``poolcli bench``."""
+
+    name: str
+    summary: str
+    options: str
+
+
+_MAPS = "64x224x224:CHW:f32"
+_MAPS_LAST = "1x224x224x64:NHWC:f32"
+_PHOTO = "2160x3840x3:HWC:u8"
+
+_ROWS = (
+    Preset(
+        "quick",
+        "a first look, under 20 seconds",
+        f"--size {_MAPS},{_PHOTO} -m max,avg -w k2s2,k3s1 --peers auto --min-runs 5 --min-time 0.1 --max-time 0.3",
+    ),
+    Preset(
+        "headline",
+        "the table of README",
+        f"--size {_MAPS},{_MAPS_LAST},{_PHOTO} -m max,avg,l2 -w k2s2,k3s2,k3s1,k15s1,k31s1,k31s31 --peers auto "
+        "--min-runs 5 --min-time 0.2 --max-time 1",
+    ),
+    Preset(
+        "growth",
+        "how the time grows with the kernel at stride 1",
+        f"--size {_MAPS} -m max,avg,l2 -w k3s1,k5s1,k7s1,k11s1,k15s1,k31s1,k63s1,k127s1 --peers auto "
+        "--min-runs 5 --min-time 0.2 --max-time 1",
+    ),
+)
+
+PRESETS = {row.name: row for row in _ROWS}
+
+
+def lookup(name: str) -> Preset:
+    """Return the preset called *name*.
+
+    Raises
+    ------
+    UsageError
+        There is no such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    return PRESETS[name]

@@ -1,0 +1,56 @@
+"""Whole files by stage: read, decode, pool, encode, write."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING
+
+from poolcli.core.methods import lookup
+from poolcli.errors import PoolError
+from poolcli.jobs import plan, records, runner
+from poolcli.measure.bench import interleave
+from poolcli.measure.results import OURS, Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from poolcli.measure.bench import Rules
+    from poolcli.measure.cases import Case
+
+STAGES = ("total", "read", "decode", "pool", "encode", "write")
+
+
+def timed(grid: Iterable[Case], engine: str, rules: Rules) -> Iterator[tuple[Timing, ...]]:
+    """Pool each case's file into a temporary folder again and again; yield a record for each stage.
+
+    The output has the input's format where that can be written, and is PNG or `.npy` else.
+    """
+    for case in grid:
+        with tempfile.TemporaryDirectory() as folder:
+            yield _timed(case, engine, rules, folder)
+
+
+def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, ...]:
+    request = records.Request(lookup(case.method), case.window, engine=engine, threads=case.threads)
+    seen: list[dict[str, float]] = []
+    try:
+        (job,) = plan.plan([case.size.file], folder + os.sep, method=request.method, window=request.window)
+        call = partial(_once, job, request, seen)
+        call()
+        samples = interleave({OURS: call}, rules)[OURS]
+    except PoolError as error:
+        return (Timing(case, f"{OURS} total", "refused", error.message),)
+    counted = seen[-len(samples.seconds) :]
+    return tuple(
+        Timing(case, f"{OURS} {stage}", "done", seconds=tuple(s[stage] for s in counted), first_call=seen[0][stage])
+        for stage in STAGES
+    )
+
+
+def _once(job: plan.Job, request: records.Request, seen: list[dict[str, float]]) -> None:
+    record, _ = runner.run(job, request, force=True)
+    if record.error is not None:
+        raise record.error
+    seen.append(record.seconds)

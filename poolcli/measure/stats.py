@@ -1,0 +1,137 @@
+"""What samples of time say: location, spread, outliers, significance, and whether to believe them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TICK = 1e-9  # seconds; no clock used here tells less apart
+EXACT = 400  # pairs of samples up to which the exact distribution of U is counted
+FEW = 5  # runs below which a spread says nothing
+NOISY = 0.1  # interquartile range over median
+MANY = 0.05  # outliers over runs; fewer do not move a median
+
+# |x - median| / MAD beyond ten standard deviations; 1.4826 * MAD estimates one for normal data. The modified
+# z-score is Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993); the limit is hyperfine's.
+OUTLYING = 1.4826 * 10
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Statistics of samples, in their unit; *outliers* are indices, *stddev* is None for a single sample."""
+
+    median: float
+    mean: float
+    stddev: float | None
+    min: float
+    max: float
+    iqr: float
+    outliers: tuple[int, ...]
+
+
+class Advice(NamedTuple):
+    """Why samples should not be trusted, and what to do about it."""
+
+    fact: str
+    action: str
+
+
+@lru_cache(maxsize=4096)
+def summarise(samples: tuple[float, ...]) -> Summary:
+    """Return the statistics of at least one sample."""
+    return Summary(
+        statistics.median(samples),
+        statistics.fmean(samples),
+        statistics.stdev(samples) if len(samples) > 1 else None,
+        min(samples),
+        max(samples),
+        _iqr(samples),
+        outliers(samples),
+    )
+
+
+def _iqr(samples: Sequence[float]) -> float:
+    if len(samples) < 2:
+        return 0.0
+    first, _, third = statistics.quantiles(samples, n=4, method="inclusive")
+    return third - first
+
+
+def outliers(samples: Sequence[float]) -> tuple[int, ...]:
+    """Return the indices of the samples whose modified z-score is beyond the limit."""
+    middle = statistics.median(samples)
+    deviations = [abs(sample - middle) for sample in samples]
+    mad = max(statistics.median(deviations), TICK)  # equal samples have none, and would make any other an outlier
+    return tuple(i for i, deviation in enumerate(deviations) if deviation / mad > OUTLYING)
+
+
+def advise(samples: Sequence[float]) -> Advice | None:
+    """Return the first reason not to trust *samples* of seconds, or None when they look stable."""
+    runs, found = len(samples), outliers(samples)
+    middle = statistics.median(samples)
+    if runs < FEW:
+        return Advice(f"too few runs for a spread: {runs}", "raise --max-time")
+    if found == (0,):
+        return Advice("the first run is an outlier", "raise --warmup")
+    if len(found) > MANY * runs:
+        action = "close other programs, or raise --runs until the median settles"
+        return Advice(f"outliers: {len(found)} of {runs} runs", action)
+    if middle > 0 and _iqr(samples) / middle > NOISY:
+        action = "close other programs, fix the CPU frequency, or raise --min-time"
+        return Advice(f"the middle half of the runs spans {_iqr(samples) / middle:.0%} of the median", action)
+    return None
+
+
+def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the two-sided p-value that *first* and *second* come from one distribution.
+
+    Mann and Whitney, On a Test of Whether one of Two Random Variables is Stochastically Larger than the Other
+    (1947). Small samples without ties are counted exactly; others use the normal approximation with continuity
+    and tie correction.
+    """
+    n1, n2 = len(first), len(second)
+    ranks, ties = _ranks([*first, *second])
+    below = sum(ranks[:n1]) - n1 * (n1 + 1) / 2
+    u = max(below, n1 * n2 - below)
+    if not ties and n1 * n2 <= EXACT:
+        ways = _ways(n1, n2)
+        return min(1.0, 2 * sum(ways[math.ceil(u) :]) / sum(ways))
+    n = n1 + n2
+    variance = n1 * n2 / 12 * (n + 1 - sum(t**3 - t for t in ties) / (n * (n - 1)))
+    if variance <= 0:  # all samples are equal
+        return 1.0
+    z = (u - n1 * n2 / 2 - 0.5) / math.sqrt(variance)
+    return min(1.0, math.erfc(z / math.sqrt(2)))
+
+
+def _ranks(values: list[float]) -> tuple[list[float], list[int]]:
+    """Return the rank of each value, ties sharing their mean rank, and the sizes of the groups of ties."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks, ties = [0.0] * len(values), []
+    start = 0
+    for stop in range(1, len(order) + 1):
+        if stop < len(order) and values[order[stop]] == values[order[start]]:
+            continue
+        for i in order[start:stop]:
+            ranks[i] = (start + 1 + stop) / 2
+        if stop - start > 1:
+            ties.append(stop - start)
+        start = stop
+    return ranks, ties
+
+
+def _ways(n1: int, n2: int) -> list[int]:
+    """Return how many orders of n1 and n2 samples give each U: the Gaussian binomial coefficient."""
+    ways = [1] + [0] * (n1 * n2)
+    for i in range(1, n1 + 1):
+        for u in range(n1 * n2, n2 + i - 1, -1):  # times 1 - q^(n2 + i)
+            ways[u] -= ways[u - n2 - i]
+        for u in range(i, n1 * n2 + 1):  # over 1 - q^i
+            ways[u] += ways[u - i]
+    return ways

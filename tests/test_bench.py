@@ -1,0 +1,824 @@
+"""The loop that times, the document it writes and the verdicts on it, all with a clock that does what it is told."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from poolcli.core.geometry import Window
+from poolcli.core.methods import METHODS
+from poolcli.errors import InputError, PoolError, UsageError
+from poolcli.measure import adapters, baseline, bench, cases, peers, plot, presets, results
+from poolcli.measure.adapters import Prepared
+from poolcli.measure.cases import Case, Size
+from poolcli.measure.environment import Environment, environment
+from poolcli.measure.results import Results, Timing
+
+SECOND = 10**9
+
+
+class Clock:
+    """Nanoseconds that only move when a call moves them."""
+
+    def __init__(self):
+        self.now = 0
+        self.calls = []
+
+    def __call__(self):
+        return self.now
+
+    def contender(self, name, *seconds):
+        """Return a call that takes the given seconds, the last of them for ever."""
+        remaining = list(seconds)
+
+        def call():
+            self.calls.append(name)
+            self.now += round((remaining.pop(0) if len(remaining) > 1 else remaining[0]) * SECOND)
+
+        return call
+
+
+def rest():
+    """No rest: nothing spins here."""
+
+
+def timed(clock, rules, spent=None, **contenders):
+    calls = {name: clock.contender(name, *seconds) for name, seconds in contenders.items()}
+    return bench.interleave(calls, rules, spent=spent, clock=clock, rest=rest)
+
+
+# Stopping rules
+
+
+def test_runs_until_both_least_runs_and_least_time_are_reached():
+    found = timed(Clock(), bench.Rules(warmup=0, min_runs=4, min_time=1, max_time=100), quick=[0.125], slow=[0.5])
+    assert len(found["quick"].seconds) == 8
+    assert len(found["slow"].seconds) == 4
+
+
+def test_samples_are_seconds_of_the_clock_in_order():
+    found = timed(Clock(), bench.Rules(warmup=0, runs=3), a=[0.25, 0.5, 0.125])
+    assert found["a"].seconds == (0.25, 0.5, 0.125)
+
+
+def test_warm_up_is_not_a_sample():
+    found = timed(Clock(), bench.Rules(warmup=2, runs=3), a=[9, 8, 1, 2, 3])
+    assert found["a"].seconds == (1, 2, 3)
+
+
+def test_short_calls_are_warmed_up_in_every_round_for_another_ran_in_between():
+    clock = Clock()
+    found = timed(clock, bench.Rules(warmup=1, runs=2), short=[0.001, 0.002, 0.003, 0.004], long=[1])
+    assert clock.calls == ["short", "long", "short", "long", "short", "short", "long"]
+    assert found["short"].seconds == (0.002, 0.004)
+
+
+def test_no_warm_up_means_none_at_all():
+    clock = Clock()
+    found = timed(clock, bench.Rules(warmup=0, runs=3), short=[0.001, 0.002, 0.003])
+    assert found["short"].seconds == (0.001, 0.002, 0.003)
+
+
+def test_exactly_so_many_runs_however_long_they_take():
+    found = timed(Clock(), bench.Rules(warmup=1, runs=5, max_time=1), a=[2])
+    assert found["a"].seconds == (2,) * 5
+
+
+def test_most_time_wins_over_least_runs_and_counts_every_call():
+    clock = Clock()
+    found = timed(clock, bench.Rules(warmup=1, min_runs=10, min_time=1, max_time=3), spent={"a": 0.5}, a=[0.5])
+    assert found["a"].seconds == (0.5,) * 4  # 0.5 of the check, 0.5 of the warm-up, 4 x 0.5
+    assert len(clock.calls) == 5
+
+
+def test_a_warm_up_that_uses_up_the_time_is_the_only_sample():
+    clock = Clock()
+    found = timed(clock, bench.Rules(warmup=3, max_time=3), a=[4])
+    assert found["a"].seconds == (4,)
+    assert clock.calls == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"warmup": -1}, "warmup must be at least 0, got -1"),
+        ({"min_runs": 0}, "min-runs must be at least 1, got 0"),
+        ({"runs": 0}, "runs must be at least 1, got 0"),
+        ({"min_time": -0.5}, "min-time must be at least 0, got -0.5"),
+        ({"max_time": math.inf}, "max-time must be at least 0, got inf"),
+        ({"max_time": math.nan}, "max-time must be at least 0, got nan"),
+    ],
+)
+def test_rule_out_of_range_is_refused(rule, message):
+    with pytest.raises(UsageError, match=message):
+        bench.Rules(**rule)
+
+
+# Turns
+
+
+def test_contenders_take_turns_round_by_round():
+    clock = Clock()
+    timed(clock, bench.Rules(warmup=1, runs=2), a=[1], b=[1], c=[1])
+    assert clock.calls == ["a", "b", "c"] * 3
+
+
+def test_who_is_done_leaves_the_round():
+    clock = Clock()
+    timed(clock, bench.Rules(warmup=0, min_runs=2, min_time=2, max_time=100), a=[1], b=[0.5])
+    assert clock.calls == ["a", "b", "a", "b", "b", "b"]
+
+
+def test_garbage_is_not_collected_between_samples():
+    collecting = []
+    bench.interleave({"a": lambda: collecting.append(gc.isenabled())}, bench.Rules(runs=2), rest=rest)
+    assert set(collecting) == {False}
+    assert gc.isenabled()
+
+
+def test_collection_is_on_again_after_an_interruption():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.interleave({"a": interrupted}, bench.Rules(), rest=rest)
+    assert gc.isenabled()
+
+
+def test_what_breaks_one_contender_does_not_end_the_others():
+    clock = Clock()
+
+    def broken():
+        raise RuntimeError("no such kernel\nand a long trace")
+
+    found = bench.interleave(
+        {"broken": broken, "a": clock.contender("a", 1)}, bench.Rules(warmup=0, runs=2), clock=clock, rest=rest
+    )
+    assert found["broken"].failure == "RuntimeError: no such kernel"
+    assert found["a"].seconds == (1, 1)
+
+
+def test_every_call_is_preceded_by_a_rest():
+    seen = []
+    rules = bench.Rules(warmup=1, runs=1)
+    bench.interleave({"a": lambda: seen.append("a")}, rules, rest=lambda: seen.append("rest"))
+    assert seen == ["rest", "a", "rest", "a"]
+
+
+# Grid
+
+
+def test_grid_is_the_product_with_threads_fastest():
+    grid = cases.grid(
+        cases.sizes("8x9:HW:u8,2x8x9:CHW"), cases.methods("max,avg"), cases.windows("k2,k3s1"), cases.threads("1,2")
+    )
+    assert [case.token for case in grid][:5] == [
+        "max k2s2 8x9:HW:u8 t1",
+        "max k2s2 8x9:HW:u8 t2",
+        "max k3s1 8x9:HW:u8 t1",
+        "max k3s1 8x9:HW:u8 t2",
+        "avg k2s2 8x9:HW:u8 t1",
+    ]
+    assert len(grid) == 16
+    assert grid[-1].size == Size((2, 8, 9), "CHW", "float32")
+
+
+@pytest.mark.parametrize(
+    ("token", "window"),
+    [
+        ("k3", Window(3)),
+        ("k3s2", Window(3, 2)),
+        ("k3x2s1p1d2c", Window((3, 2), 1, 1, 2, ceil=True)),
+        ("k5p1x2", Window(5, None, (1, 2))),
+        ("k2c", Window(2, ceil=True)),
+    ],
+)
+def test_window_token_spells_a_window(token, window):
+    assert cases.windows(token) == (window,)
+    assert cases.windows(cases.window_token(window)) == (window,)
+
+
+def test_kernels_and_strides_are_shorthand_for_their_product():
+    assert cases.window_product("2,3", None) == (Window(2), Window(3))
+    assert cases.window_product("2,3x1", "1,2") == (Window(2, 1), Window(2, 2), Window((3, 1), 1), Window((3, 1), 2))
+
+
+def test_doubled_tokens_are_one_case():
+    assert len(cases.windows("k3,k3s3x3,k3")) == 2  # other words, the same case
+    grid = cases.grid(cases.sizes("8x9"), ["max"], cases.windows("k3,k3s3x3"), [1])
+    assert grid[0] == grid[1]
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (cases.sizes, "64", r"size must be SHAPE\[:LAYOUT\[:DTYPE\]\], got '64'"),
+        (cases.sizes, "8x9:HW:u8:more", r"size must be SHAPE"),
+        (cases.sizes, "8x9:HQ", r"size '8x9:HQ': layout must be different letters of DHWLT"),
+        (cases.sizes, "8x9:CHW", r"size '8x9:CHW': layout must have one letter for each axis"),
+        (cases.sizes, "64x64x3", r"size '64x64x3': layout must be given"),
+        (cases.sizes, "8x9:HW:float", r"dtype must be one of u8, u16, .*, f64 or its NumPy name, got 'float'"),
+        (cases.sizes, "0x8x9x9:NCHW", r"size must have no empty axis, got '0x8x9x9:NCHW'"),
+        (cases.windows, "3s2", r"window must look like k3, k3s2 or k3x2s1p1d2c, got '3s2'"),
+        (cases.windows, "k3d2s1", r"window must look like"),
+        (cases.windows, "k0", r"kernel must be a number from 1"),
+        (cases.windows, "k2,,k3", r"window must be a comma separated list without gaps"),
+        (cases.methods, "max,medain", r"method must be one of max, min, avg, sum, l2, got 'medain'"),
+        (cases.threads, "1,0", r"threads must be a whole number from 1, got '0'"),
+        (presets.lookup, "slow", r"preset must be one of quick, headline, growth, got 'slow'"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_what_is(parse, text, message):
+    with pytest.raises(UsageError, match=message):
+        parse(text)
+
+
+def test_integers_keep_their_dtype_but_for_sums():
+    def out(method, dtype):
+        return Case(Size((8, 9), "HW", dtype), method, Window(2), 1).out
+
+    assert out("avg", "uint8") == Size((4, 4), "HW", "uint8")
+    assert out("sum", "uint8").dtype == "uint64"
+    assert out("sum", "int16").dtype == "int64"
+    assert out("sum", "float32").dtype == "float32"
+
+
+def test_bytes_are_those_read_and_written():
+    case = Case(Size((2, 8, 9), "CHW", "float32"), "max", Window(2), 1)
+    assert case.bytes == 2 * 8 * 9 * 4 + 2 * 4 * 4 * 4
+    assert case.size.pixels == 72
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=lambda preset: preset.name)
+def test_preset_is_made_of_values_that_parse(preset):
+    words = preset.options.split()
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert cases.sizes(options.pop("--size"))
+    assert cases.methods(options.pop("-m"))
+    assert cases.windows(options.pop("-w"))
+    assert options.pop("--peers") == "auto"
+    assert bench.Rules(**{name[2:].replace("-", "_"): float(value) for name, value in options.items()})
+
+
+# Whole cases
+
+
+def small(method="max", shape=(8, 9), layout="HW", window=None, dtype="float32"):
+    return Case(Size(shape, layout, dtype), method, window or Window(2), 1)
+
+
+RULES = bench.Rules(min_runs=3, min_time=0, max_time=60)
+
+
+def run(case, **options):
+    return next(bench.run([case], engines=["numpy"], rules=RULES, **options))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_timed_beside_the_limit_and_numpy(method):
+    timings = run(small(method), peers=peers.select("numpy"))
+    assert [timing.contender for timing in timings] == ["limit", "poolcli numpy", "numpy"]
+    assert {timing.status for timing in timings} == {"done"}
+    assert [len(timing.seconds) for timing in timings] == [3, 3, 3]
+    assert not any(timing.differs for timing in timings)
+    assert timings[1].difference == 0
+
+
+def test_cases_are_yielded_one_by_one():
+    loads = []
+
+    def load(size):
+        loads.append(size.token)
+        return bench.noise(size)
+
+    grid = cases.grid(cases.sizes("8x9,9x8"), ["max", "min"], [Window(2)], [1])
+    running = bench.run(grid, engines=["numpy"], rules=RULES, load=load)
+    assert {timing.case for timing in next(running)} == {grid[0]}
+    assert loads == ["8x9:HW:f32"]
+    assert len(list(running)) == 3
+    assert loads == ["8x9:HW:f32", "9x8:HW:f32"]  # once for neighbouring cases
+
+
+def test_engines_are_contenders_of_one_case_and_the_first_is_the_reference():
+    timings = next(bench.run([small("avg")], engines=["numpy", "numba"], rules=RULES))
+    assert [timing.contender for timing in timings] == ["limit", "poolcli numpy", "poolcli numba"]
+    assert [timing.difference for timing in timings] == [None, 0, 0]
+
+
+def test_window_larger_than_the_input_is_refused_and_the_others_run():
+    found = list(bench.run([small(window=Window(10)), small()], engines=["numpy"], rules=RULES))
+    (refused,) = found[0]
+    assert (refused.status, refused.contender) == ("refused", "poolcli numpy")
+    assert "kernel must fit in the padded input" in refused.reason
+    assert found[1][1].status == "done"
+
+
+def test_case_that_does_not_fit_in_memory_is_refused_before_it_is_allocated(monkeypatch):
+    monkeypatch.setattr(bench, "free_memory", lambda: 1000)
+    (refused,) = run(small(shape=(100, 100)))
+    assert refused.status == "refused"
+    assert re.match(r"memory must hold about .* GB, got .* GB free", refused.reason)
+
+
+def test_memory_error_is_a_refusal():
+    def load(_size):
+        raise MemoryError
+
+    (refused,) = run(small(), load=load)
+    assert (refused.status, refused.reason) == ("refused", "does not fit in memory")
+
+
+def test_what_a_peer_cannot_do_is_a_record_with_its_reason():
+    timings = run(small(window=Window(2, 1, 1)), peers=peers.select("numpy"))
+    assert (timings[-1].status, timings[-1].reason) == ("skipped", "no padding, no overhang")
+
+
+def with_numpy_peer(monkeypatch, prepare):
+    monkeypatch.setattr(adapters, "numpy_max", prepare)
+    return run(small(), peers=peers.select("numpy"))[-1]
+
+
+def test_peer_with_other_values_is_marked(monkeypatch):
+    def prepare(_adapter, array, case):
+        wrong = np.zeros(case.out.shape, array.dtype)
+        return Prepared(lambda: None, lambda _: wrong)
+
+    timing = with_numpy_peer(monkeypatch, prepare)
+    assert timing.status == "done"
+    assert timing.differs
+    assert 0 < timing.difference <= 1
+    assert timing.tolerance == 0
+
+
+def test_peer_that_breaks_is_a_record(monkeypatch):
+    def prepare(_adapter, _array, _case):
+        raise RuntimeError("symbol not found")
+
+    timing = with_numpy_peer(monkeypatch, prepare)
+    assert (timing.status, timing.reason) == ("failed", "RuntimeError: symbol not found")
+
+
+def test_peer_that_is_too_long_on_the_crop_is_not_run_again(monkeypatch):
+    clock, calls = Clock(), []
+
+    def prepare(_adapter, array, case):
+        def call():
+            calls.append(array.shape)
+            clock.now += 70 * SECOND
+
+        return Prepared(call, lambda _: np.zeros(case.out.shape, array.dtype))
+
+    monkeypatch.setattr(adapters, "numpy_max", prepare)
+    case = small(shape=(16, 16))
+    numpy_row = next(
+        bench.run([case], engines=["numpy"], peers=peers.select("numpy"), rules=replace(RULES, runs=2), clock=clock)
+    )[-1]
+    assert numpy_row.lower_bound
+    assert numpy_row.seconds == (70,)
+    assert len(calls) == 1
+
+
+def test_own_first_call_may_compile_for_longer_than_allowed(monkeypatch):
+    clock, first = Clock(), iter([100 * SECOND])
+    pool = bench.pool
+
+    def compiling(*args, **options):
+        clock.now += next(first, SECOND)
+        return pool(*args, **options)
+
+    monkeypatch.setattr(bench, "pool", compiling)
+    rules = bench.Rules(warmup=0, min_runs=2, min_time=0, max_time=50)
+    own = next(bench.run([small()], engines=["numpy"], rules=rules, clock=clock))[1]
+    assert own.first_call == 100
+    assert not own.lower_bound
+    assert own.seconds == (1, 1)
+
+
+def test_crop_keeps_the_format_and_room_for_a_few_windows():
+    for shape, layout, expected in (
+        ((64, 224, 224), "CHW", (20, 224, 224)),
+        ((1, 224, 224, 64), "NHWC", (1, 73, 224, 64)),
+        ((2160, 3840, 3), "HWC", (91, 3840, 3)),
+        ((4000, 4000), "HW", (262, 4000)),
+    ):
+        case = small(shape=shape, layout=layout, window=Window(3, 1))
+        part, part_case = bench.crop(np.zeros(shape, np.uint8), case)
+        assert part.shape == part_case.size.shape == expected
+        assert part.size <= bench.CROP
+    tall, _ = bench.crop(np.zeros((4000, 4000), np.uint8), small(shape=(4000, 4000), window=Window(300, 10)))
+    assert tall.shape == (330, 3177)
+
+
+def test_largest_difference_of_special_values():
+    nan, inf = float("nan"), float("inf")
+    same = np.array([1.0, nan, inf, -inf, 0.0])
+    assert bench.largest_difference(same, np.array([1.0, nan, inf, -inf, -0.0])) == 0
+    assert bench.largest_difference(np.array([1.0, 5.0]), np.array([1.5, 3.0])) == 2
+    assert bench.largest_difference(np.array([nan]), np.array([1.0])) > 1e300
+    assert bench.largest_difference(np.array([255], np.uint8), np.array([0], np.uint8)) == 255
+
+
+def test_limit_copies_every_byte_in_as_many_parts_as_threads():
+    parts = []
+
+    class Executor:
+        def submit(self, function, target, source):
+            parts.append(target.size)
+            function(target, source)
+            return self
+
+        def result(self):
+            return None
+
+    bench.copy(bench.THREADED * 3, 3, Executor())()
+    assert parts == [bench.THREADED] * 2  # and one by the caller
+    bench.copy(bench.THREADED - 1, 3, Executor())()
+    assert len(parts) == 2
+
+
+def test_noise_is_the_same_for_a_seed():
+    size = Size((5, 6), "HW", "int16")
+    assert np.array_equal(bench.noise(size, 7), bench.noise(size, 7))
+    assert not np.array_equal(bench.noise(size, 7), bench.noise(size, 8))
+    assert bench.noise(size).dtype == np.int16
+
+
+# The document
+
+MACHINE = Environment(
+    "Fast CPU",
+    2,
+    "Linux x86_64",
+    (("poolcli", "0.1.0"), ("python", "3.11.7"), ("numpy", "2.4.6"), ("numba", "0.68.1")),
+    (),
+)
+
+
+def results_of(*timings, machine=MACHINE):
+    return Results(machine, "poolcli bench --size 8x9", "2026-01-31T12:00:00+00:00", timings)
+
+
+def timing(contender="poolcli numba", seconds=(0.002, 0.001, 0.003), case=None, **fields):
+    return Timing(case or small(), contender, "done", seconds=seconds, **fields)
+
+
+def a_benchmark():
+    big = small(window=Window(4, 2))
+    return results_of(
+        timing("limit", (0.0005,) * 3),
+        timing(first_call=0.5, difference=0.0, tolerance=0.0, user=0.001, system=0.0002),
+        timing("numpy", (0.01, 0.012, 0.02), difference=0.25, tolerance=0.0, note="a | b"),
+        Timing(small(), "pillow", "skipped", "no max"),
+        timing("poolcli numba", (0.004,) * 5, big),
+        timing("numpy", (3.5,), big, lower_bound=True),
+        Timing(small(window=Window(10)), "poolcli numba", "refused", "kernel must fit"),
+    )
+
+
+def test_document_comes_back_as_it_was():
+    before = a_benchmark()
+    assert results.from_json(results.to_json(before)) == before
+
+
+def test_document_of_a_real_run_comes_back_as_it_was():
+    machine = environment()
+    assert machine.usable_cpus >= 1
+    assert {"poolcli", "python", "numpy", "numba"} <= dict(machine.versions).keys()
+    before = results_of(*run(small("l2"), peers=peers.select("numpy")), machine=machine)
+    assert results.from_json(results.to_json(before)) == before
+
+
+def test_document_has_the_keys_of_its_schema():
+    document = json.loads(results.to_json(a_benchmark()))
+    assert document["schema"] == "poolcli/1"
+    assert document["kind"] == "bench"
+    assert document["environment"]["cpu"] == "Fast CPU"
+    assert document["environment"]["versions"]["numba"] == "0.68.1"
+    own = document["results"][1]
+    assert own["times"] == [0.002, 0.001, 0.003]
+    assert own["first_call"] == 0.5
+    assert own["case"] == {
+        "input": None,
+        "shape": [8, 9],
+        "layout": "HW",
+        "dtype": "float32",
+        "method": "max",
+        "kernel": [2, 2],
+        "stride": [2, 2],
+        "padding": [[0, 0], [0, 0]],
+        "dilation": [1, 1],
+        "ceil": False,
+        "count_include_pad": False,
+        "threads": 1,
+    }
+    assert [(record["status"], record["reason"]) for record in document["others"]] == [
+        ("skipped", "no max"),
+        ("refused", "kernel must fit"),
+    ]
+
+
+def read_as_hyperfine(text):
+    """Read what hyperfine documents of its --export-json, as its plot scripts do; anything missing raises."""
+    benchmarks = []
+    for entry in json.loads(text, parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))["results"]:
+        numbers = [entry[key] for key in ("mean", "median", "user", "system", "min", "max")]
+        assert all(type(number) is float for number in numbers)
+        assert entry["stddev"] is None or type(entry["stddev"]) is float
+        assert all(type(time) is float for time in entry["times"])
+        assert len(entry["exit_codes"]) == len(entry["times"]) > 0
+        assert set(entry["exit_codes"]) == {0}
+        assert all(type(value) is str for value in entry["parameters"].values())
+        assert entry["min"] <= entry["median"] <= entry["max"]
+        benchmarks.append((entry["command"], entry["median"], float(entry["parameters"]["kernel"])))
+    return benchmarks
+
+
+def test_reader_of_hyperfine_files_reads_the_document():
+    found = read_as_hyperfine(results.to_json(a_benchmark()))
+    assert found[1] == ("poolcli numba max k2s2 8x9:HW:f32 t1", 0.002, 2.0)
+    assert len({command for command, _, _ in found}) == len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "schema must be 'poolcli/1' of a benchmark, got None"),
+        ('{"results": []}', "schema must be 'poolcli/1' of a benchmark, got None"),
+        ('{"schema": "poolcli/2", "kind": "bench"}', "schema must be 'poolcli/1' of a benchmark, got 'poolcli/2'"),
+        ('{"schema": "poolcli/1", "kind": "bench"}', "not a valid benchmark"),
+    ],
+)
+def test_document_of_another_kind_is_refused_in_words(text, message):
+    with pytest.raises(InputError, match=message):
+        results.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("status",), "fine"),
+        (("times",), []),
+        (("times",), ["quick"]),
+        (("times",), [-1]),
+        (("times",), 3),
+        (("contender",), None),
+        (("first_call",), "soon"),
+        (("case", "kernel"), 0),
+        (("case", "shape"), 3),
+        (("case", "threads"), "two"),
+        (("case", "padding"), [1]),
+        (("case",), None),
+    ],
+)
+def test_damaged_document_is_refused(path, value):
+    document = json.loads(results.to_json(a_benchmark()))
+    *folders, name = path
+    record = document["results"][1]
+    for folder in folders:
+        record = record[folder]
+    record[name] = value
+    with pytest.raises(InputError):
+        results.from_json(json.dumps(document))
+
+
+# Rows and tables
+
+
+def test_row_says_what_a_time_means():
+    rows = {(row.timing.contender, row.timing.case.window.kernel): row for row in a_benchmark().rows}
+    own = rows["poolcli numba", (2, 2)]
+    assert own.gigabytes == pytest.approx((8 * 9 * 4 + 4 * 4 * 4) / 0.002 / 1e9)
+    assert own.of_limit == pytest.approx(0.25)
+    assert own.megapixels == pytest.approx(72 / 0.002 / 1e6)
+    assert (own.growth, own.speed_up) == (None, 1)
+    assert rows["numpy", (2, 2)].speed_up == pytest.approx(6)
+    assert rows["poolcli numba", (4, 4)].growth == pytest.approx(2)
+    assert rows["poolcli numba", (4, 4)].of_limit is None  # no copy was timed in that case
+    bound = rows["numpy", (4, 4)]
+    assert (bound.gigabytes, bound.megapixels) == (None, None)
+    assert bound.speed_up == pytest.approx(3.5 / 0.004)
+
+
+def test_growth_is_told_at_one_stride_only():
+    found = results_of(timing(case=small(window=Window(2, 2))), timing(case=small(window=Window(4, 4))))
+    assert [row.growth for row in found.rows] == [None, None]
+
+
+def test_csv_has_a_line_for_each_record():
+    lines = list(csv.DictReader(io.StringIO(results.to_csv(a_benchmark()))))
+    assert len(lines) == 7
+    assert lines[1]["median"] == "0.002"
+    assert lines[1]["first_call"] == "0.5"
+    assert lines[2]["note"] == "a | b"
+    assert (lines[3]["status"], lines[3]["median"], lines[3]["remark"]) == ("skipped", "", "skipped: no max")
+    assert lines[5]["lower_bound"] == "true"
+
+
+def test_markdown_has_machine_overview_and_table():
+    text = results.to_markdown(a_benchmark())
+    machine, overview, table = text.split("\n\n", 1)[0], *re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert machine.startswith("Fast CPU, 2 usable CPUs, Linux x86_64; poolcli 0.1.0")
+    assert machine.endswith("2026-01-31")
+    assert overview.splitlines()[0] == "| size | method | window | limit ms | poolcli numba ms | numpy ms |"
+    assert overview.splitlines()[2] == "| 8x9:HW:f32 | max | k2s2 | 0.500 | 2.00 | 12.0 (6.00 x) differs |"
+    assert overview.splitlines()[3] == "| 8x9:HW:f32 | max | k4s2 |  | 4.00 | ≥ 3500 (≥ 875 x) |"
+    assert overview.splitlines()[4] == "| 8x9:HW:f32 | max | k10s10 |  | refused |  |"
+    assert r"| a \| b |" in table
+    assert len({line.replace(r"\|", "").count("|") for line in table.splitlines()}) == 1
+    assert "no max" not in table
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (1, "1.00"),
+        (12.345, "12.3"),
+        (123.45, "123"),
+        (12345, "12345"),
+        (0.01234, "0.0123"),
+        (1e-9, "1e-09"),
+    ],
+)
+def test_numbers_have_three_digits(value, shown):
+    row = results_of(timing(seconds=(value / 1e3,))).rows[0]
+    median = next(column for column in results.COLUMNS if column.name == "median")
+    assert median.show(row) == shown
+
+
+# Baseline
+
+
+def verdict(old, new, old_machine=MACHINE, new_machine=MACHINE, **options):
+    (found,) = baseline.compare(
+        results_of(timing(seconds=old), machine=old_machine),
+        results_of(timing(seconds=new), machine=new_machine),
+        **options,
+    )
+    return found
+
+
+CALM = tuple(1 + i / 1000 for i in range(10))
+SLOWER = tuple(1.2 * second for second in CALM)
+
+
+def test_slower_beyond_the_limit_and_significant_is_a_regression():
+    found = verdict(CALM, SLOWER)
+    assert found.outcome == "regression"
+    assert found.change == pytest.approx(0.2)
+    assert found.p < 0.001
+
+
+def test_faster_is_an_improvement():
+    assert verdict(SLOWER, CALM).outcome == "improvement"
+
+
+def test_change_within_the_limit_is_unchanged_however_significant():
+    assert verdict(CALM, SLOWER, fail_over=0.25).outcome == "unchanged"
+    assert verdict(CALM, tuple(1.04 * second for second in CALM)).outcome == "unchanged"
+
+
+def test_change_that_is_not_significant_is_inconclusive():
+    found = verdict(CALM[:3], SLOWER[:3])
+    assert found.outcome == "inconclusive"
+    assert found.reason == "not significant: p = 0.1 of 3 and 3 runs"
+
+
+def test_significance_is_asked_at_alpha():
+    assert verdict(CALM[:4], SLOWER[:4]).outcome == "inconclusive"  # p = 2 / 70
+    assert verdict(CALM[:4], SLOWER[:4], alpha=0.03).outcome == "regression"
+
+
+def versions(**changed):
+    return tuple({**dict(MACHINE.versions), **changed}.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cpu": "Slow CPU"}, "another environment: CPU Fast CPU -> Slow CPU"),
+        ({"usable_cpus": 4}, "another environment: usable CPUs 2 -> 4"),
+        (
+            {"thread_settings": (("OMP_NUM_THREADS", "1"),)},
+            "another environment: thread settings none -> OMP_NUM_THREADS=1",
+        ),
+        ({"versions": versions(python="3.12.0")}, "another environment: python 3.11 -> 3.12"),
+        ({"versions": versions(numpy="2.5.0")}, "another environment: numpy 2.4 -> 2.5"),
+        ({"versions": versions(numba="0.69.0")}, "another environment: numba 0.68 -> 0.69"),
+    ],
+)
+def test_another_environment_is_inconclusive(changes, reason):
+    found = verdict(CALM, SLOWER, new_machine=replace(MACHINE, **changes))
+    assert (found.outcome, found.reason) == ("inconclusive", reason)
+
+
+@pytest.mark.parametrize("same", [{"poolcli": "9.9"}, {"python": "3.11.9"}, {"numba": "0.68.9"}])
+def test_own_version_and_patch_versions_may_differ(same):
+    assert verdict(CALM, SLOWER, new_machine=replace(MACHINE, versions=versions(**same))).outcome == "regression"
+
+
+def test_case_that_is_not_in_the_baseline_is_inconclusive():
+    old, new = results_of(timing(case=small("min"))), results_of(timing())
+    (found,) = baseline.compare(old, new)
+    assert (found.outcome, found.reason, found.change) == ("inconclusive", "not in the baseline", None)
+
+
+def test_lower_bound_is_inconclusive():
+    old, new = results_of(timing(seconds=CALM)), results_of(timing(seconds=(9.0,), lower_bound=True))
+    assert baseline.compare(old, new)[0].outcome == "inconclusive"
+
+
+def test_only_poolcli_is_judged():
+    peer = timing("numpy", CALM)
+    assert baseline.compare(results_of(peer), results_of(replace(peer, seconds=SLOWER))) == ()
+
+
+def test_percentages_are_parsed():
+    assert baseline.fraction("fail-over", "5%") == 0.05
+    assert baseline.fraction("fail-over", "0.5") == 0.5
+    for text in ("five", "-1%", "nan", "%", ""):
+        with pytest.raises(UsageError, match="fail-over must be a percentage from 0%"):
+            baseline.fraction("fail-over", text)
+
+
+# Start-up
+
+
+def test_parsing_needs_the_standard_library_only():
+    modules = ("cases", "presets", "stats", "peers", "results", "baseline")
+    program = (
+        "import sys\n"
+        f"for name in {modules}: __import__('poolcli.measure.' + name)\n"
+        "heavy = {'numpy', 'numba', 'PIL', 'scipy', 'torch', 'cv2', 'matplotlib', 'rich', 'typer'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Plot
+
+
+@pytest.fixture
+def matplotlib():
+    return pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+
+def three_kernels():
+    windows = [Window(k, 1) for k in (2, 3, 5)]
+    return results_of(
+        *(
+            timing(name, (0.001 * k,), small(window=w))
+            for w in windows
+            for k, name in enumerate(("limit", "poolcli numba", "numpy"), 1)
+        )
+    )
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_plot_names_contenders_units_and_cases():
+    text = plot.draw(three_kernels(), "svg").decode()
+    assert text.lstrip().startswith("<?xml")
+    labels = re.findall(r"<!-- (.*?) -->", text)
+    for label in ("poolcli numba", "numpy", "time, ms", "kernel side at stride 1, elements", "k5s1"):
+        assert label in labels
+    assert "max   8x9:HW:f32   1 thread" in labels
+    assert "limit (copy)" in labels
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_plot_has_bars_alone_where_no_kernel_grows():
+    text = plot.draw(results_of(timing(), timing("numpy")), "svg").decode()
+    assert "kernel side" not in text
+    assert "<!-- window -->" in text
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_plot_is_a_png_when_asked():
+    assert plot.draw(three_kernels(), "png").startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_plot_of_nothing_is_refused():
+    with pytest.raises(PoolError, match="plot must have at least one timing, got none"):
+        plot.draw(results_of(Timing(small(), "poolcli numba", "refused", "x")), "png")
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_contenders_look_different_in_colour_and_in_grey():
+    names = ["poolcli numba", "poolcli numpy", *dict.fromkeys(row.name for row in peers.ADAPTERS)]
+    styles = plot._styles([timing(name) for name in names])  # noqa: SLF001 -- pixels would say less
+    drawn = [styles[name] for name in names]
+    for field in ("colour", "marker", "hatch"):
+        assert len({getattr(style, field) for style in drawn}) == len(names), field

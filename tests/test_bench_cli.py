@@ -1,0 +1,158 @@
+"""`poolcli bench` as its users meet it: tables, exports, refusals, baselines and exit codes, on tiny cases."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from poolcli.cli import app
+from poolcli.core.methods import METHODS
+from poolcli.measure import presets
+
+TINY = ["--size", "12x10:HW:f32", "-r", "3", "--warmup", "0", "--peers", "none", "-t", "1", "--engine", "numpy"]
+
+
+def test_every_method_is_timed_and_exported_in_every_form(cli):
+    exports = ["--export", "a.json", "--export", "a.csv", "--export", "a.md"]
+    done = cli("bench", *TINY, "-m", ",".join(METHODS), "-w", "k2s2,k3s1", *exports)
+    assert done.code == 0
+    text = done.out.decode()
+    with open("a.json", encoding="utf-8") as file:
+        document = json.load(file)
+    rows = [row for row in document["results"] if row["parameters"]["contender"] == "poolcli numpy"]
+    assert [(row["parameters"]["method"], row["parameters"]["window"]) for row in rows] == [
+        (method, window) for method in METHODS for window in ("k2s2", "k3s1")
+    ]
+    assert all(len(row["times"]) == 3 and row["min"] == min(row["times"]) for row in rows)
+    with open("a.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(document["results"])
+    with open("a.md", encoding="utf-8") as file:
+        assert "k3s1" in file.read()
+    assert all(name in text for name in (*METHODS, "limit", "poolcli numpy"))
+
+
+def test_json_is_the_document_and_nothing_else(cli):
+    done = cli("bench", *TINY, "--json", "-q")
+    assert json.loads(done.out)["schema"] == "poolcli/1"
+
+
+def test_a_case_that_does_not_fit_is_refused_and_the_others_run(cli):
+    done = cli("bench", *TINY, "-w", "k20s1,k2s2")
+    assert done.code == 3
+    assert "error: " in done.err
+    assert "20" in done.err
+    assert "k2s2" in done.out.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "10x10", "-m", "maxx"], "max, min, avg, sum, l2"),
+        (["--size", "10x10:HW:f99"], "f32"),
+        (["--size", "10xx10"], "size"),
+        (["--size", "10x10", "--peers", "caffe"], "torch"),
+        (["--size", "10x10", "-w", "s2"], "window"),
+        (["--size", "10x10", "-w", "k2", "-k", "2"], "--window"),
+        (["--size", "10x10", "--engine", "auto"], "numba, numpy"),
+        (["--size", "10x10", "--phase", "all"], "pool, e2e"),
+        (["--size", "10x10", "--phase", "e2e"], "files"),
+        (["--size", "10x10", "--export", "x.xls"], ".json, .csv, .md"),
+        (["--size", "10x10", "--plot", "x.gif"], ".svg, .png"),
+        (["--preset", "everything"], "quick, headline, growth"),
+        (["--size", "10x10", "--alpha", "2"], "alpha"),
+        (["--size", "10x10", "-r", "0"], "runs"),
+        ([], "--size"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_the_right_ones(cli, arguments, said):
+    done = cli("bench", *arguments)
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.startswith("error: ")
+    assert said in done.err
+
+
+def slowed(factor):
+    with open("old.json", encoding="utf-8") as file:
+        document = json.load(file)
+    for row in document["results"]:
+        row["times"] = [time * factor for time in row["times"]]
+    with open("new.json", "w", encoding="utf-8") as file:
+        json.dump(document, file)
+
+
+@pytest.mark.parametrize(
+    ("factor", "code", "word"), [(1.0, 0, "unchanged"), (2.0, 6, "regression"), (0.5, 0, "improvement")]
+)
+def test_a_baseline_decides_the_exit_code(cli, factor, code, word):
+    assert cli("bench", *TINY, "-r", "40", "--export", "old.json").code == 0
+    slowed(factor)
+    done = cli("bench", "--load", "new.json", "--baseline", "old.json")
+    assert done.code == code
+    assert word in done.out.decode()
+
+
+def test_a_baseline_of_another_machine_is_inconclusive(cli):
+    assert cli("bench", *TINY, "-r", "40", "--export", "old.json").code == 0
+    with open("old.json", encoding="utf-8") as file:
+        document = json.load(file)
+    document["environment"]["cpu"] = "another"
+    with open("other.json", "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    done = cli("bench", "--load", "old.json", "--baseline", "other.json")
+    assert done.code == 0
+    assert "inconclusive" in done.out.decode()
+    assert "another" in done.out.decode()
+
+
+def test_what_is_no_benchmark_is_refused_in_words(cli):
+    with open("x.json", "w", encoding="utf-8") as file:
+        file.write('{"schema": "other/1"}')
+    done = cli("bench", "--load", "x.json")
+    assert done.code == 3
+    assert done.err.startswith("error: x.json: ")
+
+
+def test_whole_files_are_timed_by_stage(cli, samples):
+    done = cli(
+        "bench", samples / "grey_odd.png", "--phase", "e2e", "-r", "2", "--engine", "numpy", "--export", "a.json"
+    )
+    assert done.code == 0
+    with open("a.json", encoding="utf-8") as file:
+        names = [row["parameters"]["contender"] for row in json.load(file)["results"]]
+    assert names == [f"poolcli {stage}" for stage in ("total", "read", "decode", "pool", "encode", "write")]
+
+
+def test_files_stand_in_for_sizes(cli, samples):
+    done = cli("bench", samples / "grey_odd.png", "-r", "2", "--engine", "numpy", "--peers", "none")
+    assert done.code == 0
+    assert "grey_odd.png" in done.out.decode()
+
+
+def test_a_preset_is_printed_and_gives_way_to_options(cli, monkeypatch):
+    row = presets.Preset("tiny", "for the test", "--size 12x10:HW:f32 -m max -w k2s2 --peers none -r 3 --engine numpy")
+    monkeypatch.setitem(presets.PRESETS, "tiny", row)
+    done = cli("bench", "--preset", "tiny", "-m", "min")
+    assert done.code == 0
+    first, *rest = done.out.decode().splitlines()
+    assert first == f"poolcli bench {row.options}"
+    assert any(" min " in line for line in rest)
+    assert not any(" max " in line for line in rest)
+
+
+def test_an_interrupted_run_keeps_what_is_done(cli, monkeypatch):
+    from poolcli.measure import bench
+
+    def broken(*arguments, **settings):
+        yield from list(whole(*arguments, **settings))[:1]
+        raise app.Terminated(2)
+
+    whole = bench.run
+    monkeypatch.setattr(bench, "run", broken)
+    done = cli("bench", *TINY, "-w", "k2s2,k3s3", "--export", "a.json")
+    assert done.code == 130
+    assert "k2s2" in done.out.decode()
+    assert "k3s3" not in done.out.decode()
+    with open("a.json", encoding="utf-8") as file:
+        assert {row["parameters"]["window"] for row in json.load(file)["results"]} == {"k2s2"}
