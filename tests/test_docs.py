@@ -53,7 +53,8 @@ def test_one_liner_runs_and_gives_something(samples, line):
     before = {path: path.stat().st_mtime_ns for path in samples.rglob("*")}
     path = f"{samples.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["/bin/sh", "-c", line], cwd=samples, env=environment, capture_output=True, text=True, check=False)
+    command = ["/bin/sh", "-c", line]
+    done = subprocess.run(command, cwd=samples, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = [p for p in samples.rglob("*") if before.get(p) != p.stat().st_mtime_ns and p.is_file()]
     assert made or done.stdout

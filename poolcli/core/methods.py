@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from poolcli.errors import UsageError
@@ -93,6 +92,8 @@ def lookup(token: str) -> Method:
     """
     name, colon, value = str(token).partition(":")
     if name not in METHODS:
+        from difflib import get_close_matches
+
         close = get_close_matches(name.lower(), METHODS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else None
         raise UsageError(f"method must be one of {', '.join(METHODS)}, got {token!r}", hint)

@@ -82,7 +82,7 @@ def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
 
 def encode(
     pixels: NDArray[Any],
-    format: Format,  # noqa: A002 - one word per thing
+    format: Format,
     meta: Meta | None,
     *,
     quality: int | None = None,

@@ -190,14 +190,14 @@ def by_suffix(name: str) -> Format | None:
     return _BY_SUFFIX.get(dot + suffix.lower())
 
 
-def writable(format: Format) -> None:  # noqa: A002 - one word per thing
+def writable(format: Format) -> None:
     """Refuse, as a UsageError, a format that poolcli only reads."""
     if not format.writes:
         names = ", ".join(other.name for other in FORMATS if other.writes)
         raise UsageError(f"output format must be one of {names}, got {format.name!r}")
 
 
-def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:  # noqa: A002
+def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:
     """Refuse pixels that a format would narrow or lose.
 
     Parameters

@@ -70,7 +70,7 @@ class _Source:
     warnings: tuple[str, ...] = ()
 
 
-def probe(data: bytes, *, format: str, max_pixels: int) -> Header:  # noqa: A002 - one word per thing
+def probe(data: bytes, *, format: str, max_pixels: int) -> Header:
     """Return what a picture's header says; errors as `decode`."""
     with _explained(InputError, f"damaged or truncated {format}"):
         return _inspect(data, format, max_pixels).header
@@ -79,7 +79,7 @@ def probe(data: bytes, *, format: str, max_pixels: int) -> Header:  # noqa: A002
 def decode(
     data: bytes,
     *,
-    format: str,  # noqa: A002
+    format: str,
     max_pixels: int,
 ) -> tuple[NDArray[Any], Header, Meta, tuple[str, ...]]:
     """Decode the first frame of a picture.
@@ -124,7 +124,7 @@ def decode(
 def encode(
     pixels: NDArray[Any],
     *,
-    format: str,  # noqa: A002
+    format: str,
     meta: Meta,
     quality: int | None,
 ) -> list[Buffer]:
@@ -209,15 +209,15 @@ def _reason(error: Exception) -> str:
     return reason[:1].lower() + reason[1:120]
 
 
-def _limit(rows: int, columns: int, max_pixels: int) -> None:
-    if rows * columns > max_pixels:
-        raise LimitError(
-            f"{rows}x{columns} are {rows * columns} pixels, more than the limit of {max_pixels}",
-            f"--max-pixels {rows * columns}",
-        )
+def _limit(rows: int, columns: int, max_pixels: int, channels: int = 1) -> None:
+    """Refuse more pixels than the limit; every four channels beyond the first four count as one more picture."""
+    pixels = rows * columns * max(1, math.ceil(channels / 4))
+    if pixels > max_pixels:
+        size = f"{rows}x{columns}" + (f"x{channels}" if channels > 4 else "")
+        raise LimitError(f"{size} are {pixels} pixels, more than the limit of {max_pixels}", f"--max-pixels {pixels}")
 
 
-def _inspect(data: bytes, format: str, max_pixels: int) -> _Source:  # noqa: A002
+def _inspect(data: bytes, format: str, max_pixels: int) -> _Source:
     _settle()
     if format == "tiff":
         return _inspect_tiff(data, max_pixels)
@@ -240,7 +240,7 @@ _MODULES = {
 }
 
 
-def _open(data: bytes, format: str) -> ImageFile.ImageFile:  # noqa: A002
+def _open(data: bytes, format: str) -> ImageFile.ImageFile:
     """Read a header with Pillow, as this format and no other."""
     from PIL import Image
 
@@ -276,7 +276,6 @@ _MODES = {
     "1": ("L", "uint8", 0, "L"),
     "L": ("L", "uint8", 0, "L"),
     "I;16": ("I;16", "uint16", 0, "L"),
-    "I;16B": ("I;16B", "uint16", 0, "L"),
     "I": ("I;16", "uint16", 0, "L"),  # 16-bit PGM
     "F": ("F", "float32", 0, "L"),
     "LA": ("LA", "uint8", 2, "LA"),
@@ -292,7 +291,7 @@ _MODES = {
 _TRANSPARENT = {"1": _MODES["LA"], "L": _MODES["LA"], "P": _MODES["RGBA"]}
 
 
-def _pillow_source(image: ImageFile.ImageFile, format: str, chunks: Mapping[bytes, bytes]) -> _Source:  # noqa: A002
+def _pillow_source(image: ImageFile.ImageFile, format: str, chunks: Mapping[bytes, bytes]) -> _Source:
     key = _colour_key(chunks)
     clear = image.has_transparency_data and key is None
     if image.mode not in _MODES:
@@ -431,11 +430,25 @@ def _carried(exif: Image.Exif) -> bytes | None:
     if _ORIENTATION in exif:
         exif[_ORIENTATION] = 1
     exif.bigtiff = False
-    for folder in (exif, details, exif.get_ifd(_GPS)):
+    return _exif_bytes(exif)
+
+
+class _Text(str):
+    """A string that gives back the bytes it was read from: Pillow reads Latin-1, but asks for ASCII and "?"."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "latin-1", errors: str = "strict") -> bytes:  # noqa: ARG002
+        return super().encode("latin-1")
+
+
+def _exif_bytes(exif: Image.Exif, offset: int = 8) -> bytes:
+    """Return the block, to stand at an offset from the TIFF header in front of it."""
+    for folder in (exif, exif.get_ifd(_EXIF), exif.get_ifd(_GPS)):
         for tag in list(folder):
-            if isinstance(folder[tag], str):  # Pillow reads strings as Latin-1, but writes other than ASCII as "?"
-                folder[tag] = folder[tag].encode("latin-1")
-    return exif.tobytes()
+            if isinstance(folder[tag], str):
+                folder[tag] = _Text(folder[tag])
+    return exif.tobytes(offset)
 
 
 # --- TIFF ---
@@ -448,7 +461,10 @@ def _inspect_tiff(data: bytes, max_pixels: int) -> _Source:
     exif = Image.Exif()
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
-        _limit(page.imagelength, page.imagewidth, max_pixels)
+        size = page.imagelength, page.imagewidth, page.samplesperpixel
+        if {type(length) for length in size} != {int}:  # a tuple times a number would be a very long tuple
+            raise InputError("damaged tiff: its header gives no single size")
+        _limit(page.imagelength, page.imagewidth, max_pixels, page.samplesperpixel)
         _check_segments(page, len(data))
         # By number: iterating over folders that form a loop never ends, while their count is sound.
         frames = sum(_is_frame(file.pages[number]) for number in range(len(file.pages)))
@@ -473,6 +489,9 @@ def _check_segments(page: tifffile.TiffPage, size: int) -> None:
         raise InputError("damaged or truncated tiff: strips or tiles are missing")
     if any(offset + count > size for offset, count in segments):
         raise InputError("truncated tiff: its pixels end beyond the end of the file")
+    # A tile may reach beyond a small picture, but a damaged size would cost gigabytes.
+    if page.tilewidth > 2 * page.imagewidth + 4096 or page.tilelength > 2 * page.imagelength + 4096:
+        raise InputError("damaged tiff: its tiles are much larger than the picture")
     row = math.ceil(page.imagewidth * page.samplesperpixel * np.max(page.bitspersample) / 8)
     most = sum(count for _, count in segments) * _EXPANSION.get(page.compression, math.inf)
     if page.photometric != 6 and most < page.imagelength * row:  # 6: colours may be subsampled
@@ -495,9 +514,11 @@ def _plain(page: tifffile.TiffPage) -> bool:
     from tifffile import TIFF
 
     try:
-        TIFF.DECOMPRESSORS[page.compression], TIFF.UNPREDICTORS[page.predictor]
+        codec, _ = TIFF.DECOMPRESSORS[page.compression], TIFF.UNPREDICTORS[page.predictor]
     except KeyError:  # needs imagecodecs
         return False
+    if page.compression in {34926, 50000} and codec.__module__.startswith("tifffile"):
+        return False  # Zstandard without imagecodecs fails only when it is called
     # White is zero, black is zero, RGB, inks; anything else is a palette or a colour space.
     return page.bitspersample in {8, 16, 32, 64} and page.photometric in {0, 1, 2, 5}
 
@@ -573,6 +594,7 @@ def _faithful(source: _Source, page: tifffile.TiffPage) -> bool:
         and page.bitspersample <= 8 * dtype.itemsize
         and (page.photometric == 3 or channels == page.samplesperpixel)
         and page.sampleformat == (3 if dtype.kind == "f" else 1)
+        and (page.photometric != 0 or dtype == np.uint8)  # white is zero: Pillow turns only bytes over
     )
 
 
@@ -698,7 +720,7 @@ def _with_exif(tiff: bytes, block: bytes) -> list[Buffer]:
     exif.load(block)
     exif.endian = "<"
     base = len(tiff) + len(tiff) % 2
-    theirs = exif.tobytes(base)[14:]  # after "Exif", two zeros and a TIFF header; its offsets count from `base`
+    theirs = _exif_bytes(exif, base)[14:]  # after "Exif", two zeros and a TIFF header; its offsets count from `base`
     theirs += bytes(len(theirs) % 2)
     (start,) = struct.unpack_from("<I", tiff, 4)
     entries = _entries(theirs, 0) | _entries(tiff, start)

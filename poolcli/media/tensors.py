@@ -34,11 +34,11 @@ class _Layout:
     fortran: bool
     offset: int
 
-    def header(self, format: str) -> Header:  # noqa: A002 - one word per thing
+    def header(self, format: str) -> Header:
         return Header(format, self.shape, self.dtype.name, None, 8 * self.dtype.itemsize)
 
 
-def probe(data: bytes, *, format: str, key: str | None, max_pixels: int) -> Header:  # noqa: A002
+def probe(data: bytes, *, format: str, key: str | None, max_pixels: int) -> Header:
     """Return what `.npy` or `.npz` bytes say they hold; errors as `decode`."""
     if format == "npy":
         return _parse(data, len(data)).header(format)
@@ -49,7 +49,7 @@ def probe(data: bytes, *, format: str, key: str | None, max_pixels: int) -> Head
 def decode(
     data: bytes,
     *,
-    format: str,  # noqa: A002
+    format: str,
     key: str | None,
     max_pixels: int,
 ) -> tuple[NDArray[Any], Header]:

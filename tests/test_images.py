@@ -1,0 +1,1088 @@
+"""Proves that pictures keep depth, alpha, orientation, profile, EXIF and DPI, and are read exactly or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import pickle
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
+from PIL.TiffImagePlugin import IFDRational
+
+from poolcli.errors import InputError, LimitError, UsageError
+from poolcli.media import contents, images
+from poolcli.media.formats import FORMATS, by_name, by_suffix, check, sniff, writable
+
+LIMIT = 10**9
+PICTURES = [format_ for format_ in FORMATS if format_.picture and format_.writes]
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def noise(shape, dtype="uint8", seed=0):
+    """Return reproducible values over the whole range of a dtype."""
+    rng = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return rng.normal(0, 100, shape).astype(kind)
+    if kind.kind == "b":
+        return rng.integers(0, 2, shape).astype(kind)
+    limits = np.iinfo(kind)
+    return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
+
+
+def scene(rows=40, columns=60, channels=3):
+    """Return something smooth, as JPEG likes it."""
+    y, x = np.mgrid[:rows, :columns]
+    layers = [120 + 70 * np.sin(x / (9 + c) + c) + 50 * np.cos(y / (7 + c)) for c in range(channels)]
+    return np.stack(layers, -1).round().clip(0, 255).astype(np.uint8)
+
+
+def saved(picture, form, **options):
+    """Return the file that Pillow writes."""
+    file = io.BytesIO()
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def tiff(array, **options):
+    """Return the file that tifffile writes."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **{"metadata": None, **options})
+    return file.getvalue()
+
+
+def decode(data, max_pixels=LIMIT):
+    content = contents.decode(data, max_pixels=max_pixels)
+    assert content.header == contents.probe(data, max_pixels=max_pixels)
+    assert content.header.shape == content.pixels.shape
+    assert content.header.dtype == content.pixels.dtype.name
+    return content
+
+
+def encode(pixels, name, meta=None, quality=None):
+    return b"".join(contents.encode(pixels, by_name(name), meta, quality=quality))
+
+
+def refusal(data, kind=InputError):
+    """Return the message with which decoding must refuse."""
+    with pytest.raises(kind) as caught:
+        contents.decode(data, max_pixels=LIMIT)
+    assert type(caught.value) is kind
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 200
+    return caught.value.message
+
+
+def isolated(code, payload):
+    """Run code in a fresh interpreter without imagecodecs, which poolcli does not require; return its output."""
+    head = "import pickle, sys; sys.modules['imagecodecs'] = None; data = pickle.load(sys.stdin.buffer)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", head + code], input=pickle.dumps(payload), capture_output=True, check=False
+    )
+    assert done.stderr.decode() == ""
+    assert done.returncode == 0
+    return done.stdout.decode()
+
+
+# --- PNG built by hand ---
+
+
+def chunk(kind, data=b""):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(samples, depth, colour, *extra, behind=()):
+    """Return a PNG of integer samples (rows, columns[, channels]), without filters."""
+    rows, columns = samples.shape[:2]
+    flat = samples.reshape(rows, -1)
+    if depth == 16:
+        lines = [row.astype(">u2").tobytes() for row in flat]
+    else:
+        bits = ((flat[:, :, None] >> np.arange(depth - 1, -1, -1)) & 1).reshape(rows, -1).astype(np.uint8)
+        lines = [np.packbits(row).tobytes() for row in bits]
+    body = zlib.compress(b"".join(b"\0" + line for line in lines))
+    header = struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), *extra, chunk(b"IDAT", body), *behind, chunk(b"IEND")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def palette(count, seed=1):
+    return noise((count, 3), seed=seed)
+
+
+# --- Orientation ---
+
+
+def exif_block(orientation=None, **texts):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    for name, text in texts.items():
+        exif[ExifTags.Base[name].value] = text
+    return exif
+
+
+def keyed_palette():
+    picture = Image.fromarray(noise((5, 7)) % 6, "P")
+    picture.putpalette(palette(6).tobytes())
+    return picture
+
+
+ORIENTED = {
+    "png L": ("PNG", lambda: Image.fromarray(noise((5, 7)))),
+    "png LA": ("PNG", lambda: Image.fromarray(noise((5, 7, 2)), "LA")),
+    "png RGB": ("PNG", lambda: Image.fromarray(noise((5, 7, 3)))),
+    "png RGBA": ("PNG", lambda: Image.fromarray(noise((5, 7, 4)))),
+    "png P": ("PNG", keyed_palette),
+    "png 1": ("PNG", lambda: Image.fromarray(noise((5, 7), "bool"))),
+    "png I;16": ("PNG", lambda: Image.fromarray(noise((5, 7), "uint16"))),
+    "jpeg RGB": ("JPEG", lambda: Image.fromarray(scene(24, 40))),
+    "jpeg L": ("JPEG", lambda: Image.fromarray(scene(24, 40, 1)[:, :, 0])),
+    "jpeg CMYK": ("JPEG", lambda: Image.fromarray(scene(24, 40, 4), "CMYK")),
+    "tiff L": ("TIFF", lambda: Image.fromarray(noise((5, 7)))),
+    "tiff RGB": ("TIFF", lambda: Image.fromarray(noise((5, 7, 3)))),
+    "tiff RGBA": ("TIFF", lambda: Image.fromarray(noise((5, 7, 4)))),
+    "tiff P": ("TIFF", keyed_palette),
+    "tiff 1": ("TIFF", lambda: Image.fromarray(noise((5, 7), "bool"))),
+    "tiff CMYK": ("TIFF", lambda: Image.fromarray(noise((5, 7, 4)), "CMYK")),
+    "tiff F": ("TIFF", lambda: Image.fromarray(noise((5, 7), "float32"))),
+    "webp RGB": ("WEBP", lambda: Image.fromarray(noise((5, 7, 3)))),
+}
+
+
+def pillow_pixels(data):
+    """Return what Pillow alone makes of a file, upright and expanded: the independent reference."""
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.load()
+        turned = ImageOps.exif_transpose(picture)
+    if turned.mode == "P":
+        turned = turned.convert("RGBA" if turned.has_transparency_data else "RGB")
+    if turned.mode == "1":
+        turned = turned.convert("L")
+    return np.asarray(turned)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("case", ORIENTED)
+def test_every_orientation_is_applied_once_as_pillow_does(case, orientation):
+    form, make = ORIENTED[case]
+    options = {"lossless": True} if form == "WEBP" else {}
+    data = saved(make(), form, exif=exif_block(orientation), **options)
+    content = decode(data)
+    assert content.header.orientation == orientation
+    assert np.array_equal(content.pixels, pillow_pixels(data))
+    assert content.meta.exif is None  # nothing else was in it
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_tiffs_that_pillow_cannot_read(orientation):
+    pixels = noise((5, 7, 3), "uint16")
+    content = decode(tiff(pixels, photometric="rgb", extratags=[(274, "H", 1, orientation, True)]))
+    expected = np.stack(
+        [
+            np.asarray(ImageOps.exif_transpose(with_orientation(pixels[:, :, channel], orientation)))
+            for channel in range(3)
+        ],
+        -1,
+    )
+    assert np.array_equal(content.pixels, expected)
+
+
+def with_orientation(plane, orientation):
+    picture = Image.fromarray(plane)
+    picture.getexif()[0x0112] = orientation
+    return picture
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_written_picture_is_upright_for_every_reader(orientation):
+    data = saved(scene(), "JPEG", quality=95, exif=exif_block(orientation, Make="Maker"))
+    content = decode(data)
+    for name in ("png", "webp", "tiff"):
+        again = encode(content.pixels, name, content.meta)
+        assert np.array_equal(pillow_pixels(again), content.pixels)
+        assert np.array_equal(decode(again).pixels, content.pixels)
+        assert decode(again).header.orientation == 1
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_unknown_orientation_changes_nothing(orientation):
+    pixels = noise((5, 7, 3))
+    content = decode(saved(pixels, "PNG", exif=exif_block(orientation)))
+    assert content.header.orientation is None
+    assert np.array_equal(content.pixels, pixels)
+
+
+# --- What is carried over ---
+
+
+def full_exif():
+    exif = exif_block(
+        6, Make="Käfer".encode("latin-1"), Model="X1", Artist="me", Copyright="mine", DateTime="2024:01:02 03:04:05"
+    )
+    exif[ExifTags.IFD.Exif] = {
+        ExifTags.Base.ExposureTime.value: IFDRational(1, 250),
+        ExifTags.Base.DateTimeOriginal.value: "2024:01:02 03:04:05",
+        ExifTags.Base.MakerNote.value: b"secret\0bytes",
+        ExifTags.Base.ExifImageWidth.value: 60,
+        ExifTags.Base.ExifImageHeight.value: 40,
+    }
+    exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (48.0, 8.0, 30.0), 3: "E", 4: (11.0, 34.0, 0.0)}
+    return exif.tobytes()
+
+
+def reread(data):
+    """Return ICC, EXIF and DPI as Pillow finds them."""
+    with Image.open(io.BytesIO(data)) as picture:
+        exif = picture.getexif()
+        return {
+            "icc": picture.info.get("icc_profile"),
+            "dpi": picture.info.get("dpi"),
+            "base": {ExifTags.TAGS.get(tag, tag): value for tag, value in exif.items()},
+            "details": {ExifTags.TAGS[tag]: value for tag, value in exif.get_ifd(ExifTags.IFD.Exif).items()},
+            "place": dict(exif.get_ifd(ExifTags.IFD.GPSInfo)),
+        }
+
+
+SOURCES = {
+    "png": ("PNG", {}),
+    "jpeg": ("JPEG", {"quality": 95}),
+    "tiff": ("TIFF", {}),
+    "webp": ("WEBP", {"lossless": True}),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("target", ["png", "jpeg", "webp", "tiff", "bmp"])
+def test_profile_exif_and_resolution_survive_wherever_the_format_can(source, target):
+    form, options = SOURCES[source]
+    data = saved(scene(), form, exif=full_exif(), icc_profile=ICC, dpi=(300, 150), **options)
+    content = decode(data)
+    found = reread(encode(content.pixels, target, content.meta))
+    if target != "bmp":
+        assert found["icc"] == ICC
+        assert found["base"]["Make"] == ("K?fer" if form == "TIFF" else "Käfer")  # Pillow wrote the first
+        assert found["base"]["Artist"] == "me"
+        assert found["base"]["Orientation"] == 1
+        assert found["details"]["ExposureTime"] == 1 / 250
+        assert found["details"]["MakerNote"] == b"secret\0bytes"
+        assert "ExifImageWidth" not in found["details"]  # it would be wrong
+        assert found["place"] == {1: "N", 2: (48.0, 8.0, 30.0), 3: "E", 4: (11.0, 34.0, 0.0)}
+    if "webp" not in {source, target}:
+        assert found["dpi"] == pytest.approx((150, 300), abs=0.1)  # turned with the picture
+
+
+def test_pixels_and_metadata_survive_a_chain_of_all_formats():
+    content = decode(saved(scene(), "PNG", exif=full_exif(), icc_profile=ICC, dpi=(200, 200)))
+    first = content
+    for name in ("tiff", "webp", "png", "tiff", "tiff", "png"):
+        content = decode(encode(content.pixels, name, content.meta))
+        assert np.array_equal(content.pixels, first.pixels)
+        assert content.meta.icc == ICC
+    assert reread(encode(content.pixels, "png", content.meta))["place"] == {
+        1: "N",
+        2: (48.0, 8.0, 30.0),
+        3: "E",
+        4: (11.0, 34.0, 0.0),
+    }
+
+
+def test_a_tiff_that_libtiff_reads_carries_metadata_too():
+    exif = exif_block(8, Artist="me", Copyright="mine")
+    data = saved(scene(), "TIFF", compression="tiff_lzw", exif=exif, icc_profile=ICC, dpi=(300, 150))
+    answer = isolated(
+        "from poolcli.media import contents\n"
+        "content = contents.decode(data, max_pixels=10**9)\n"
+        "print(content.header.orientation, content.pixels.shape, content.meta.dpi, len(content.meta.icc))\n"
+        "print(b'mine' in content.meta.exif)",
+        data,
+    )
+    assert answer == f"8 (60, 40, 3) (150.0, 300.0) {len(ICC)}\nTrue\n"
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
+def test_a_deep_tiff_carries_metadata_too(dtype):
+    source = decode(saved(scene(), "JPEG", exif=full_exif(), icc_profile=ICC, dpi=(300, 300)))
+    data = encode(source.pixels.astype(dtype), "tiff", source.meta)
+    again = decode(data)
+    assert np.array_equal(again.pixels, source.pixels.astype(dtype))
+    assert again.meta.icc == ICC
+    assert again.meta.dpi == (300, 300)
+    found = reread(encode(again.pixels.astype("uint8"), "jpeg", again.meta))
+    assert found["base"]["Make"] == "Käfer"
+    assert found["details"]["DateTimeOriginal"] == "2024:01:02 03:04:05"
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert len(file.pages) == 1
+        codes = [tag.code for tag in file.pages.first.tags]
+        assert codes == sorted(codes)
+        assert np.array_equal(file.asarray(), again.pixels)
+
+
+def test_the_thumbnail_of_another_picture_is_left_out():
+    block = full_exif()
+    thumbnail = saved(scene(8, 8), "JPEG")
+    # A second folder behind the first, as cameras write it: two tags that point at a JPEG.
+    assert block[6:8] == b"MM"
+    (start,) = struct.unpack_from(">I", block, 10)
+    (count,) = struct.unpack_from(">H", block, 6 + start)
+    second = len(block) - 6
+    entries = struct.pack(">HHHIIHHII", 2, 513, 4, 1, second + 30, 514, 4, 1, len(thumbnail)) + bytes(4)
+    link = 6 + start + 2 + 12 * count
+    block = block[:link] + struct.pack(">I", second) + block[link + 4 :] + entries + thumbnail
+    content = decode(saved(scene(), "JPEG", exif=block))
+    assert thumbnail in block
+    assert thumbnail not in content.meta.exif
+    for name in ("jpeg", "png", "tiff"):
+        assert thumbnail not in encode(content.pixels, name, content.meta)
+
+
+def test_exif_behind_the_pixels_of_a_png_counts():
+    block = exif_block(6, Make="late").tobytes()[6:]
+    content = decode(png(noise((5, 7)), 8, 0, behind=[chunk(b"eXIf", block)]))
+    assert content.pixels.shape == (7, 5)
+    assert reread(encode(content.pixels, "png", content.meta))["base"]["Make"] == "late"
+
+
+@pytest.mark.parametrize(
+    "block", [b"garbage", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff" + bytes(40), b"II*\0\x08\0\0\0\x01"]
+)
+def test_damaged_exif_never_costs_the_picture(block):
+    for form in ("JPEG", "WEBP"):
+        data = saved(scene(), form, exif=b"Exif\0\0" + block)
+        assert np.array_equal(decode(data).pixels, np.asarray(Image.open(io.BytesIO(data))))
+    data = png(noise((5, 7)), 8, 0, chunk(b"eXIf", block))
+    assert np.array_equal(decode(data).pixels, noise((5, 7)))
+
+
+def test_damaged_exif_is_said():
+    content = decode(saved(scene(), "JPEG", exif=b"Exif\0\0garbage"))
+    assert content.warnings == ("EXIF data is damaged and was left out",)
+    assert content.meta.exif is None
+
+
+def test_exif_that_a_jpeg_cannot_hold_is_left_out_of_it_alone():
+    exif = exif_block(1, Make="x" * 70_000)
+    content = decode(saved(scene(), "PNG", exif=exif))
+    assert "Make" not in reread(encode(content.pixels, "jpeg", content.meta))["base"]
+    assert len(reread(encode(content.pixels, "tiff", content.meta))["base"]["Make"]) == 70_000
+
+
+def test_a_map_tiff_does_not_pass_on_its_place_nor_its_structure():
+    tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (270, "s", 0, '{"shape": [5, 7]}', True), (315, "s", 0, "me", True)]
+    content = decode(tiff(noise((5, 7)), extratags=tags))
+    found = reread(encode(content.pixels[::2, ::2], "tiff", content.meta))["base"]
+    assert found["Artist"] == "me"
+    assert not {33550, "ImageDescription"} & set(found)
+    assert (found["ImageWidth"], found["ImageLength"]) == (4, 3)
+
+
+def test_a_grey_profile_is_not_given_to_a_format_without_grey():
+    content = decode(saved(noise((5, 7)), "PNG", icc_profile=ICC))
+    assert reread(encode(content.pixels, "png", content.meta))["icc"] == ICC
+    assert reread(encode(content.pixels, "webp", content.meta))["icc"] is None
+
+
+def test_a_picture_without_metadata_stays_without():
+    for name in ("png", "jpeg", "webp", "tiff"):
+        content = decode(encode(noise((5, 7, 3)), name))
+        meta = dataclasses.replace(content.meta, subsampling=None)
+        assert meta == contents.Meta(mode="RGB")
+
+
+@pytest.mark.parametrize(("subsampling", "kept"), [(0, 0), (1, 1), (2, 2)])
+def test_a_jpeg_keeps_the_subsampling_of_its_source(subsampling, kept):
+    content = decode(saved(scene(), "JPEG", subsampling=subsampling))
+    assert content.meta.subsampling == kept
+    with Image.open(io.BytesIO(encode(content.pixels, "jpeg", content.meta))) as picture:
+        assert picture.layer[0][1:3] == {0: (1, 1), 1: (2, 1), 2: (2, 2)}[kept]
+
+
+def test_a_jpeg_from_elsewhere_is_4_2_0_at_quality_90():
+    data = encode(scene(), "jpeg")
+    assert data == saved(scene(), "JPEG", quality=90, subsampling="4:2:0")
+    assert encode(scene(), "jpeg", quality=40) == saved(scene(), "JPEG", quality=40, subsampling="4:2:0")
+
+
+# --- Every row of the format table ---
+
+ROWS = [
+    pytest.param(format_, dtype, channels, id=f"{format_.name}-{dtype}-{channels}")
+    for format_ in PICTURES
+    for dtype in ("bool", *by_name("npy").dtypes[1:], "complex64")
+    for channels in (1, 2, 3, 4, 5, 9)
+]
+
+
+@pytest.mark.parametrize(("format_", "dtype", "channels"), ROWS)
+def test_every_row_of_the_format_table_holds_or_refuses(format_, dtype, channels):
+    pixels = noise((5, 7, channels), "float32" if dtype == "complex64" else dtype).astype(dtype)
+    if not format_.fits(dtype, channels):
+        with pytest.raises(InputError) as caught:
+            encode(pixels, format_.name)
+        assert dtype in caught.value.message
+        assert caught.value.hint.startswith("-F ")
+        return
+    pixels = pixels[:, :, 0] if channels == 1 else pixels
+    content = decode(encode(pixels, format_.name))
+    assert content.header.format == format_.name
+    assert content.warnings == ()
+    expected = pixels.astype(np.uint8) * 255 if dtype == "bool" else pixels
+    if format_.name == "webp" and channels < 3:
+        layers = expected.reshape(5, 7, channels)
+        expected = np.dstack([layers[:, :, :1]] * 3 + [layers[:, :, 1:]])
+    if format_.lossy:
+        assert content.pixels.shape == expected.shape
+        return
+    assert content.pixels.dtype == expected.dtype
+    assert np.array_equal(content.pixels, expected)
+
+
+def test_what_the_table_holds_is_what_issue_and_guide_promise():
+    held = {
+        format_.name: {(dtype, channels) for dtype, counts in format_.holds for channels in counts if channels < 6}
+        for format_ in FORMATS
+    }
+    bytes_ = {("uint8", channels) for channels in (1, 2, 3, 4)}
+    assert held["png"] == bytes_ | {("bool", 1), ("uint16", 1)}
+    assert held["jpeg"] == {("uint8", 1), ("uint8", 3)}
+    assert held["webp"] == bytes_
+    assert held["bmp"] == {("bool", 1), ("uint8", 1), ("uint8", 3)}
+    assert held["pnm"] == held["bmp"] | {("uint16", 1)}
+    assert held["gif"] == held["npz"] == set()
+    deep = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64")
+    assert held["tiff"] == {("bool", 1)} | set(itertools.product(deep, range(1, 6)))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "mode", "message", "hint"),
+    [
+        ("png", (4, 5, 3), "uint16", None, "png cannot hold uint16 RGB pixels", "-F tiff or npy, or --dtype uint8"),
+        (
+            "png",
+            (4, 5),
+            "float32",
+            None,
+            "png cannot hold float32 grey pixels",
+            "-F tiff or npy, or --dtype uint8 or uint16",
+        ),
+        ("jpeg", (4, 5, 4), "uint8", "RGBA", "jpeg cannot hold uint8 RGBA pixels", "-F png or webp or tiff or npy"),
+        ("bmp", (4, 5, 4), "uint8", None, "bmp cannot hold uint8 RGBA pixels", "-F png or webp or tiff or npy"),
+        ("pnm", (4, 5, 2), "uint8", None, "pnm cannot hold uint8 grey-alpha pixels", "-F png or webp or tiff or npy"),
+        ("png", (4, 5, 4), "uint8", "CMYK", "png cannot hold uint8 CMYK pixels", "-F tiff or npy"),
+        ("webp", (4, 5, 4), "uint8", "CMYK", "webp cannot hold uint8 CMYK pixels", "-F tiff or npy"),
+        (
+            "jpeg",
+            (4, 5, 4),
+            "uint16",
+            "CMYK",
+            "jpeg cannot hold uint16 CMYK pixels",
+            "-F tiff or npy, or --dtype uint8",
+        ),
+        ("png", (4, 5, 64), "float32", None, "png cannot hold float32 64-channel pixels", "-F tiff or npy"),
+        ("tiff", (4, 5), "int64", None, "tiff cannot hold int64 grey pixels", None),
+        ("webp", (16384, 5), "uint8", None, "webp cannot hold 16384x5 pixels: a side has at most 16383", None),
+        ("jpeg", (5, 65501, 3), "uint8", None, "jpeg cannot hold 5x65501 pixels: a side has at most 65500", None),
+        ("png", (2, 3, 4, 5), "uint8", None, "png holds pictures (HW or HWC), not shape (2, 3, 4, 5)", "-F npy"),
+        ("png", (7,), "uint8", None, "png holds pictures (HW or HWC), not shape (7,)", "-F npy"),
+        ("png", (0, 7), "uint8", None, "png holds pictures (HW or HWC), not shape (0, 7)", "-F npy"),
+        ("npy", (2, 3), "complex64", None, "npy files cannot hold complex64", None),
+    ],
+)
+def test_refusals_say_what_can_hold_the_pixels(name, shape, dtype, mode, message, hint):
+    with pytest.raises(InputError) as caught:
+        check(by_name(name), shape, dtype, mode)
+    assert caught.value.message == message
+    assert hint is None or caught.value.hint == hint
+
+
+def test_formats_that_are_only_read_are_a_matter_of_usage():
+    for name in ("gif", "npz"):
+        with pytest.raises(UsageError, match=f"one of png, jpeg, .*, got '{name}'"):
+            writable(by_name(name))
+        with pytest.raises(UsageError):
+            encode(noise((4, 5)), name)
+
+
+def test_formats_are_found_by_name_and_suffix_in_any_case():
+    assert {by_name(name).name for name in ("jpg", "JPEG", "jpe", "jfif")} == {"jpeg"}
+    assert {by_name(name).name for name in ("ppm", "pgm", "PBM", "pnm")} == {"pnm"}
+    assert by_suffix("x.PNG").name == "png"
+    assert by_suffix("dir.d/x.tar.TIF").name == "tiff"
+    assert by_suffix("x") is by_suffix("x.txt") is by_suffix("png") is None
+    with pytest.raises(UsageError) as caught:
+        by_name("tif2")
+    assert caught.value.message.startswith("format must be one of png, jpeg, ")
+    assert caught.value.hint == "did you mean tif?"
+
+
+def test_the_content_decides_and_every_written_file_is_recognised():
+    for format_ in FORMATS:
+        if format_.writes:
+            assert sniff(encode(noise((40, 50)), format_.name)[:512]) is format_
+
+
+@pytest.mark.parametrize("strides", [lambda a: a[::-1, ::2], lambda a: a.swapaxes(0, 1), np.asfortranarray])
+@pytest.mark.parametrize("name", ["png", "webp", "bmp", "pnm", "tiff"])
+def test_any_strides_are_written(name, strides):
+    pixels = strides(noise((6, 8, 3)))
+    pixels.flags.writeable = False
+    assert np.array_equal(decode(encode(pixels, name)).pixels, pixels)
+
+
+@pytest.mark.parametrize("name", ["png", "pnm", "tiff"])
+def test_any_byte_order_is_written(name):
+    pixels = noise((6, 8), "uint16")
+    assert np.array_equal(decode(encode(pixels.astype(">u2"), name)).pixels, pixels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 37), (37, 1), (13, 17), (3, 4), (4, 3)])
+@pytest.mark.parametrize("channels", [(), (1,), (2,), (3,), (4,)])
+@pytest.mark.parametrize("name", ["png", "tiff"])
+def test_small_and_odd_shapes_round_trip(name, shape, channels):
+    pixels = noise((*shape, *channels))
+    expected = pixels[:, :, 0] if channels == (1,) else pixels
+    assert np.array_equal(decode(encode(pixels, name)).pixels, expected)
+
+
+def test_webp_is_lossless_under_transparent_pixels_and_lossy_on_request():
+    pixels = noise((20, 30, 4))
+    pixels[:10, :, 3] = 0
+    assert np.array_equal(decode(encode(pixels, "webp")).pixels, pixels)
+    smooth = scene()
+    assert not np.array_equal(decode(encode(smooth, "webp", quality=30)).pixels, smooth)
+    assert len(encode(smooth, "webp", quality=30)) < len(encode(smooth, "webp"))
+
+
+def test_the_same_pixels_give_the_same_bytes():
+    for format_ in PICTURES:
+        assert encode(scene(), format_.name) == encode(scene(), format_.name)
+
+
+# --- Palettes, keys, depths ---
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("alpha", [None, "one", "many"])
+def test_palettes_of_every_depth_are_expanded_with_their_transparency(depth, alpha):
+    count = min(2**depth, 200)
+    colours, samples = palette(count), noise((6, 9), seed=3) % count
+    extra = [chunk(b"PLTE", colours.tobytes())]
+    table = np.full(count, 255)
+    if alpha == "one":
+        table[1] = 0
+        extra.append(chunk(b"tRNS", bytes([255, 0])))
+    elif alpha == "many":
+        table[:2] = 10, 200
+        extra.append(chunk(b"tRNS", bytes([10, 200])))
+    content = decode(png(samples, depth, 3, *extra))
+    expected = colours[samples] if alpha is None else np.dstack([colours[samples], table[samples].astype(np.uint8)])
+    assert np.array_equal(content.pixels, expected)
+    assert content.header.mode == ("RGB" if alpha is None else "RGBA")
+    assert content.header.bits == depth
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_grey_of_every_depth_is_scaled_and_its_key_transparent(depth, keyed):
+    samples = noise((6, 9), seed=3) >> (8 - depth)
+    key = int(samples[2, 3])
+    extra = [chunk(b"tRNS", struct.pack(">H", key))] if keyed else []
+    content = decode(png(samples, depth, 0, *extra))
+    grey = (samples.astype(int) * 255 // (2**depth - 1)).astype(np.uint8)
+    expected = np.dstack([grey, np.where(samples == key, 0, 255).astype(np.uint8)]) if keyed else grey
+    assert np.array_equal(content.pixels, expected)
+    assert content.header.mode == ("LA" if keyed else "L")
+    if depth == 8 and keyed:
+        with Image.open(io.BytesIO(png(samples, depth, 0, *extra))) as picture:
+            assert np.array_equal(content.pixels[:, :, [0, 0, 0, 1]], np.asarray(picture.convert("RGBA")))
+
+
+def test_a_transparent_colour_becomes_alpha_as_in_pillow():
+    samples = noise((6, 9, 3)) & 1
+    data = png(samples, 8, 2, chunk(b"tRNS", struct.pack(">HHH", 1, 0, 1)))
+    content = decode(data)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert np.array_equal(content.pixels, np.asarray(picture.convert("RGBA")))
+    assert set(content.pixels[:, :, 3].ravel()) == {0, 255}
+
+
+def test_16_bit_grey_keeps_its_depth_and_its_key():
+    samples = noise((6, 9), "uint16")
+    content = decode(png(samples, 16, 0))
+    assert (content.pixels.dtype, content.header.bits) == (np.uint16, 16)
+    assert np.array_equal(content.pixels, samples)
+    keyed = decode(png(samples, 16, 0, chunk(b"tRNS", struct.pack(">H", samples[0, 0]))))
+    assert np.array_equal(keyed.pixels[:, :, 0], samples)
+    assert np.array_equal(keyed.pixels[:, :, 1], np.where(samples == samples[0, 0], 0, 65535))
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bit_colour_png_is_refused_not_narrowed(colour, channels):
+    data = png(noise((6, 9, channels), "uint16"), 16, colour)
+    assert refusal(data) == "16-bit colour is not supported in this format"
+    with pytest.raises(InputError) as caught:
+        contents.probe(data, max_pixels=LIMIT)
+    assert caught.value.hint == "convert it to TIFF"
+
+
+def test_16_bit_pnm_is_read_as_grey_and_refused_as_colour():
+    grey = noise((6, 9), "uint16")
+    plain = b"P2 9 6 65535\n" + " ".join(map(str, grey.ravel())).encode()
+    for data in (b"P5 9 6 65535\n" + grey.astype(">u2").tobytes(), plain):
+        content = decode(data)
+        assert np.array_equal(content.pixels, grey)
+        assert content.header.bits == 16
+    for data in (b"P6 9 6 65535\n" + bytes(9 * 6 * 6), b"P6 9 6 300\n" + bytes(9 * 6 * 6), b"P3 1 1 65535 1 2 3"):
+        assert refusal(data) == "16-bit colour is not supported in this format"
+
+
+def test_plain_and_commented_pnm_are_read():
+    assert decode(b"P1\n# a comment\n3 1\n1 0 1\n").pixels.tolist() == [[0, 255, 0]]
+    assert decode(b"P3\n2 1 255\n1 2 3 4 5 6\n").pixels.tolist() == [[[1, 2, 3], [4, 5, 6]]]
+    assert decode(b"P4\n9 1\n\x80\x80").pixels.tolist() == [[0, *[255] * 7, 0]]
+
+
+def test_a_transparent_gif_becomes_rgba_as_in_pillow():
+    picture = keyed_palette()
+    data = saved(picture, "GIF", transparency=2)
+    content = decode(data)
+    with Image.open(io.BytesIO(data)) as reread_:
+        assert np.array_equal(content.pixels, np.asarray(reread_.convert("RGBA")))
+    assert set(content.pixels[:, :, 3].ravel()) == {0, 255}
+    assert decode(saved(picture, "GIF")).pixels.shape == (5, 7, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_cmyk_stays_ink_where_the_format_can(form):
+    pixels = scene(24, 32, 4)
+    data = saved(Image.fromarray(pixels, "CMYK"), form)
+    content = decode(data)
+    assert content.meta.mode == content.header.mode == "CMYK"
+    with Image.open(io.BytesIO(data)) as picture:
+        assert np.array_equal(content.pixels, np.asarray(picture))
+    with Image.open(io.BytesIO(encode(content.pixels, "tiff", content.meta))) as picture:
+        assert picture.mode == "CMYK"
+        assert np.array_equal(np.asarray(picture), content.pixels)
+    with Image.open(io.BytesIO(encode(content.pixels, "jpeg", content.meta))) as picture:
+        assert picture.mode == "CMYK"
+        assert np.abs(np.asarray(picture).astype(int) - content.pixels).max() < 12
+    for name in ("png", "webp", "bmp", "pnm"):
+        with pytest.raises(InputError, match="CMYK"):
+            encode(content.pixels, name, content.meta)
+
+
+def test_bmp_of_other_depths_is_expanded():
+    for make in (keyed_palette, lambda: Image.fromarray(noise((5, 7), "bool")), lambda: Image.fromarray(noise((5, 7)))):
+        data = saved(make(), "BMP")
+        assert np.array_equal(decode(data).pixels, pillow_pixels(data))
+
+
+# --- TIFF ---
+
+TIFFS = {
+    "big-endian 16-bit RGB": lambda a: (a, tiff(a, byteorder=">", photometric="rgb")),
+    "tiled": lambda a: (a, tiff(a, tile=(16, 16), photometric="rgb")),
+    "deflate with differences": lambda a: (a, tiff(a, compression="zlib", predictor=True, photometric="rgb")),
+    "many strips": lambda a: (a, tiff(a, rowsperstrip=3, photometric="rgb")),
+    "planar": lambda a: (a, tiff(np.moveaxis(a, -1, 0), planarconfig="separate", photometric="rgb")),
+    "big": lambda a: (a, tiff(a, bigtiff=True, photometric="rgb")),
+    "packbits": lambda a: (a, tiff(a, compression="packbits", photometric="rgb")),
+    "lzw": lambda a: (a, tiff(a, compression="lzw", photometric="rgb")),
+    "zstd": lambda a: (a, tiff(a, compression="zstd", photometric="rgb")),
+    "seven channels": lambda a: (
+        np.dstack([a, a, a[:, :, :1]]),
+        tiff(np.dstack([a, a, a[:, :, :1]]), photometric="minisblack", planarconfig="contig"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_tiffs_of_every_structure_are_read_exactly(kind, dtype):
+    if kind == "packbits" and dtype != "uint8":
+        dtype = "int8"
+    expected, data = TIFFS[kind](noise((40, 37, 3), dtype))
+    content = decode(data)
+    assert content.pixels.dtype == expected.dtype
+    assert np.array_equal(content.pixels, expected)
+
+
+def test_white_is_zero_and_premultiplied_tiffs_are_read_as_meant():
+    for dtype in ("uint8", "uint16"):
+        grey = noise((5, 7), dtype)
+        assert np.array_equal(decode(tiff(grey, photometric="miniswhite")).pixels, ~grey)
+        pixels = noise((5, 7, 4), dtype)
+        pixels[0, :, 3] = 0
+        pixels[:, :, :3] = np.minimum(pixels[:, :, :3], pixels[:, :, 3:])
+        top = np.iinfo(dtype).max
+        content = decode(tiff(pixels, photometric="rgb", extrasamples=["assocalpha"]))
+        for row, column, channel in itertools.product(range(5), range(7), range(3)):
+            colour, alpha = int(pixels[row, column, channel]), int(pixels[row, column, 3])
+            expected = colour if alpha == 0 else colour * top / alpha
+            assert abs(content.pixels[row, column, channel] - expected) <= 0.5
+        assert np.array_equal(content.pixels[:, :, 3], pixels[:, :, 3])
+
+
+LIBTIFF = [
+    ("1", "group4"),
+    *itertools.product(("L", "RGB", "CMYK", "YCbCr", "P"), ("tiff_lzw", "packbits", "tiff_adobe_deflate")),
+    *itertools.product(("L", "RGB", "CMYK", "YCbCr"), ("jpeg",)),
+]
+
+
+@pytest.mark.parametrize(("mode", "compression"), LIBTIFF)
+def test_tiffs_written_by_libtiff_are_read_as_pillow_reads_them(compression, mode):
+    picture = keyed_palette() if mode == "P" else Image.fromarray(scene(24, 32)).convert(mode)
+    data = saved(picture, "TIFF", compression=compression)
+    expected = Image.open(io.BytesIO(data))
+    if mode in {"YCbCr", "P"} or expected.mode == "YCbCr":
+        expected = expected.convert("RGB")
+    expected = np.asarray(expected.convert("L") if mode == "1" else expected)
+    assert np.array_equal(decode(data).pixels, expected)
+    answer = isolated(
+        "from poolcli.media import contents\n"
+        "pixels = contents.decode(data[0], max_pixels=10**9).pixels\n"
+        "print((pixels == data[1]).all(), pixels.shape == data[1].shape, pixels.dtype)",
+        (data, expected),
+    )
+    assert answer == "True True uint8\n"
+
+
+def test_without_optional_codecs_deep_tiffs_are_exact_or_refused():
+    grey, colour, floats = noise((40, 30), "uint16"), noise((40, 30, 3), "uint16"), noise((40, 30), "float32")
+    cases = [
+        (tiff(grey, compression="lzw"), grey),
+        (tiff(grey, compression="lzw", byteorder=">"), None),
+        (tiff(grey, compression="lzw", photometric="miniswhite"), None),
+        (tiff(floats, compression="lzw"), floats),
+        (tiff(colour, compression="zlib", predictor=True, photometric="rgb"), colour),
+        (tiff(colour, compression="lzw", photometric="rgb"), None),
+        (tiff(colour, compression="zstd", photometric="rgb"), None),
+        (tiff(noise((9, 9), "int8"), compression="lzw"), None),
+        (tiff(noise((40, 30, 5)), compression="lzw", photometric="minisblack", planarconfig="contig"), None),
+    ]
+    answer = isolated(
+        "from poolcli.errors import InputError; from poolcli.media import contents\n"
+        "for case, expected in data:\n"
+        "    try: pixels = contents.decode(case, max_pixels=10**9).pixels\n"
+        "    except InputError as error: print(error)\n"
+        "    else: print(expected is not None and (pixels == expected).all() and pixels.dtype == expected.dtype)\n",
+        cases,
+    )
+    assert answer.splitlines() == [
+        "True",
+        "a TIFF of 1 x 16 bits, MINISBLACK colours and LZW compression is not supported",
+        "a TIFF of 1 x 16 bits, MINISWHITE colours and LZW compression is not supported",
+        *["True"] * 2,
+        "a TIFF of 3 x 16 bits, RGB colours and LZW compression is not supported",
+        "a TIFF of 3 x 16 bits, RGB colours and ZSTD compression is not supported",
+        "a TIFF of 1 x 8 bits, MINISBLACK colours and LZW compression is not supported",
+        "a TIFF of 5 x 8 bits, MINISBLACK colours and LZW compression is not supported",
+    ]
+
+
+def test_without_optional_codecs_every_format_is_still_written_and_read_back():
+    answer = isolated(
+        "import numpy as np; from poolcli.media import contents, formats\n"
+        "for name, pixels in data:\n"
+        "    file = b''.join(contents.encode(pixels, formats.by_name(name), None))\n"
+        "    print((contents.decode(file, max_pixels=10**9).pixels == pixels).all())\n",
+        [
+            (name, noise((20, 30, 3), dtype))
+            for name, dtype in [("png", "uint8"), ("webp", "uint8"), *[("tiff", d) for d in by_name("tiff").dtypes[1:]]]
+        ],
+    )
+    assert answer.split() == ["True"] * 11
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: tiff(noise((5, 7), "float32").astype("c8")), "dtype complex64 is not supported"),
+        (lambda: tiff(noise((5, 7), "int16"), photometric="miniswhite"), "not supported"),
+        (lambda: tiff(noise((5, 7, 5)), photometric="separated", planarconfig="contig"), "not supported"),
+        (lambda: saved(Image.fromarray(noise((5, 7, 3))).convert("LAB"), "TIFF"), "not supported"),
+        (lambda: tiff(noise((3, 5, 7)), photometric="minisblack", volumetric=True, tile=(16, 16, 16)), "not supported"),
+    ],
+)
+def test_tiffs_that_would_be_misread_are_refused(make, reason):
+    assert reason in refusal(make())
+
+
+def test_a_tiff_whose_folders_form_a_loop_ends():
+    data = bytearray(tiff(noise((5, 7))))
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    struct.pack_into("<I", data, start + 2 + 12 * count, start)
+    begin = time.perf_counter()
+    assert np.array_equal(decode(bytes(data)).pixels, noise((5, 7)))
+    assert time.perf_counter() - begin < 5
+
+
+@pytest.mark.parametrize("tag", [322, 323])
+def test_tiles_of_a_damaged_size_are_refused_before_they_are_made(tag):
+    data = bytearray(tiff(noise((40, 37)), tile=(16, 16), compression="zlib"))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        found = file.pages.first.tags[tag]
+    assert found.dtype in {3, 4}
+    struct.pack_into("<H", data, found.offset + 2, 4)
+    struct.pack_into("<I", data, found.valueoffset, 2**30)
+    assert "tiff" in refusal(bytes(data))
+
+
+def test_a_tiff_with_several_heights_is_refused_at_once():
+    data = bytearray(tiff(noise((40, 37)), tile=(16, 16)))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        at = file.pages.first.tags[257].offset
+    struct.pack_into("<HHII", data, at, 257, 4, 20, 8)
+    assert refusal(bytes(data)) == "damaged tiff: its header gives no single size"
+
+
+def test_many_channels_count_against_the_limit():
+    data = tiff(noise((10, 10, 9)), photometric="minisblack", planarconfig="contig")
+    assert decode(data, max_pixels=300).pixels.shape == (10, 10, 9)
+    with pytest.raises(LimitError, match="10x10x9 are 300 pixels, more than the limit of 299"):
+        contents.decode(data, max_pixels=299)
+
+
+def test_strips_that_are_missing_or_too_short_are_refused_not_filled():
+    for options in ({}, {"compression": "zlib"}):
+        good = tiff(noise((40, 37)), rowsperstrip=10, **options)
+        with tifffile.TiffFile(io.BytesIO(good)) as file:
+            at = file.pages.first.tags[279].valueoffset
+            kind = "<H" if file.pages.first.tags[279].dtype == 3 else "<I"
+        for count in (0, 1, 60_000):
+            data = bytearray(good)
+            struct.pack_into(kind, data, at, count)
+            assert "tiff" in refusal(bytes(data))
+
+
+# --- Several frames ---
+
+
+def animated(form, count, **options):
+    frames = [Image.fromarray(noise((20, 30, 3), seed=seed)) for seed in range(count)]
+    return saved(frames[0], form, save_all=True, append_images=frames[1:], **options)
+
+
+@pytest.mark.parametrize(
+    ("form", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("GIF", {})], ids=str
+)
+def test_of_several_frames_the_first_is_used_and_said(form, options):
+    data = animated(form, 7, **options)
+    content = decode(data)
+    assert content.warnings == ("frame 1 of 7",)
+    assert content.header.frames == 7
+    with Image.open(io.BytesIO(data)) as picture:
+        assert np.array_equal(content.pixels, np.asarray(picture.convert("RGB")))
+    single = decode(animated(form, 1, **options))
+    assert (single.warnings, single.header.frames) == ((), 1)
+
+
+def test_thumbnails_in_a_tiff_are_no_frames():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(noise((20, 30)), metadata=None)
+        writer.write(noise((10, 15)), subfiletype=1, metadata=None)
+    content = decode(file.getvalue())
+    assert content.warnings == ()
+    assert content.pixels.shape == (20, 30)
+
+
+def test_ten_thousand_frames_cost_the_memory_and_time_of_one():
+    one = saved(Image.new("P", (16, 16)), "GIF")
+    body = one[one.index(b",") : one.rindex(b";")]
+    data = one[: one.index(b",")] + body * 10_000 + b";"
+    begin = time.perf_counter()
+    assert decode(data).warnings == ("frame 1 of 10000",)
+    assert time.perf_counter() - begin < 10
+
+
+# --- Damage ---
+
+SEEDS = {
+    "png": lambda: saved(noise((12, 15, 3)), "PNG"),
+    "png palette": lambda: saved(keyed_palette(), "PNG"),
+    "jpeg": lambda: saved(scene(24, 32), "JPEG"),
+    "jpeg progressive": lambda: saved(scene(24, 32), "JPEG", progressive=True),
+    "webp lossless": lambda: saved(noise((12, 15, 3)), "WEBP", lossless=True),
+    "webp lossy": lambda: saved(scene(24, 32), "WEBP"),
+    "bmp": lambda: saved(noise((12, 16, 3)), "BMP"),
+    "pnm": lambda: saved(noise((12, 15, 3)), "PPM"),
+    "tiff": lambda: tiff(noise((12, 15, 3)), photometric="rgb"),
+    "tiff deflate": lambda: tiff(noise((12, 15, 3)), photometric="rgb", compression="zlib"),
+    "tiff lzw": lambda: saved(noise((12, 15, 3)), "TIFF", compression="tiff_lzw"),
+    "own tiff": lambda: encode(
+        noise((12, 15), "float32"), "tiff", decode(saved(scene(), "PNG", exif=full_exif())).meta
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_file_cut_anywhere_is_refused(name):
+    data = SEEDS[name]()
+    decode(data)
+    last = len(data) - 4 * (name == "own tiff")  # four zeros that say that no folder follows
+    lengths = sorted({*range(min(last, 200)), *range(0, last, 7), *range(last - 20, last)})
+    for length in lengths:
+        with pytest.raises(InputError):
+            contents.decode(data[:length], max_pixels=LIMIT)
+
+
+def test_a_gif_cut_anywhere_is_refused_or_lacks_only_its_last_byte():
+    data = saved(noise((12, 15)), "GIF")
+    for length in range(len(data) - 2):
+        with pytest.raises(InputError):
+            contents.decode(data[:length], max_pixels=LIMIT)
+
+
+def test_bytes_after_a_complete_picture_do_no_harm():
+    for name in ("png", "jpeg", "webp lossless", "bmp", "pnm", "tiff"):
+        data = SEEDS[name]()
+        assert np.array_equal(decode(data + b"trailing").pixels, decode(data).pixels)
+
+
+def test_every_flipped_bit_of_a_png_is_noticed():
+    data = SEEDS["png"]()
+    for at in range(len(data)):
+        with pytest.raises(InputError):
+            contents.decode(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :], max_pixels=LIMIT)
+
+
+def test_a_wrong_checksum_is_named_even_where_the_data_is_sound():
+    data = bytearray(SEEDS["png"]())
+    at = data.index(b"IDAT")
+    (length,) = struct.unpack_from(">I", data, at - 4)
+    data[at + 4 + length] ^= 1
+    assert refusal(bytes(data)) == "damaged png: checksum of IDAT"
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_damaged_files_are_read_or_refused_and_nothing_else(name):
+    data, rng = SEEDS[name](), np.random.default_rng(7)
+    for _ in range(60):
+        broken = bytearray(data)
+        for at in rng.integers(0, len(data), 3):
+            broken[at] = rng.integers(0, 256)
+        try:
+            contents.decode(bytes(broken), max_pixels=10**6)
+        except (InputError, LimitError) as error:
+            assert "\n" not in error.message  # noqa: PT017 - either outcome is right, any other error is not
+
+
+def test_a_changed_process_wide_switch_changes_nothing(monkeypatch):
+    data = SEEDS["jpeg"]()
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert "truncated" in refusal(data[: len(data) * 2 // 3])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert decode(data).pixels.shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF"])
+def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
+    data = saved(scene(40, 60), form)
+    for call in (contents.probe, contents.decode):
+        with pytest.raises(LimitError) as caught:
+            call(data, max_pixels=2399)
+        assert caught.value.message == "40x60 are 2400 pixels, more than the limit of 2399"
+        assert caught.value.hint == "--max-pixels 2400"
+    assert decode(data, max_pixels=2400).pixels.shape[:2] == (40, 60)
+
+
+def bombs(rows, columns):
+    """Return tiny files whose headers promise many pixels."""
+    jpeg = bytearray(saved(scene(64, 64), "JPEG"))
+    at = jpeg.index(b"\xff\xc0")
+    struct.pack_into(">HH", jpeg, at + 5, min(rows, 65500), min(columns, 65500))
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
+    short = rows % 65536, columns % 65536
+    return [
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND"),
+        bytes(jpeg),
+        b"BM"
+        + struct.pack("<IHHI", 999, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, columns, rows, 1, 24, *[0] * 6)
+        + bytes(99),
+        b"P6 %d %d 255\n" % (columns, rows) + bytes(99),
+        b"GIF89a"
+        + struct.pack("<HHBBB", *short, 128, 0, 0)
+        + bytes(6)
+        + b","
+        + struct.pack("<HHHHB", 0, 0, *short, 0)
+        + b"\x02\x02\x4c\x01\0;",
+        raw_tiff(rows, columns, 1),
+        raw_tiff(rows, columns, 8),
+        raw_tiff(rows, columns, 5),
+    ]
+
+
+def raw_tiff(rows, columns, compression):
+    body = zlib.compress(bytes(999))
+    tags = [
+        (256, columns),
+        (257, rows),
+        (258, 8),
+        (259, compression),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, rows),
+        (279, len(body)),
+    ]
+    folder = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + folder + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "size", [(9460, 9460), (13_380, 13_380), (30_000, 30_000), (65_500, 65_500), (2**31 - 1, 2**31 - 1)]
+)
+def test_headers_that_promise_too_much_are_refused_in_little_memory(size):
+    code = (
+        "import resource; from poolcli.errors import PoolError; from poolcli.media import contents\n"
+        "for case in data:\n"
+        "    try: contents.decode(case, max_pixels=10**9)\n"
+        "    except PoolError as error: print(error.exit_code)\n"
+        "    else: print('read')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    *codes, megabytes = isolated(code, bombs(*size)).split()
+    assert len(codes) == 8
+    assert set(codes) <= {"3", "5"}
+    assert int(megabytes) < 300
+
+
+@pytest.mark.parametrize("head", [b"%!PS-Adobe-3.0 EPSF-3.0", b"8BPS", b"%PDF-1.4", b"SIMPLE  =", b"<svg xmlns="])
+def test_formats_with_dangerous_parsers_never_reach_a_library(head, monkeypatch):
+    monkeypatch.setattr(images, "_inspect", None)
+    assert "looks like" in refusal(head + bytes(1000))
+
+
+def test_a_key_is_refused_for_a_picture():
+    with pytest.raises(InputError, match="this is png"):
+        contents.decode(SEEDS["png"](), key="a", max_pixels=LIMIT)
+
+
+# --- Start-up ---
+
+
+@pytest.mark.parametrize(("name", "unwanted"), [("png", {"tifffile", "imagecodecs"}), ("jpeg", {"tifffile"})])
+def test_only_the_libraries_that_a_format_needs_are_imported(name, unwanted):
+    answer = isolated(
+        "from poolcli.media import contents, formats\n"
+        "before = {'PIL', 'imageio', 'tifffile'} & set(sys.modules)\n"
+        "content = contents.decode(data[0], max_pixels=10**9)\n"
+        "contents.encode(content.pixels, formats.by_name(data[1]), content.meta)\n"
+        "print(before, sorted(name for name in sys.modules if name in data[2] and sys.modules[name]))",
+        (encode(scene(), name), name, unwanted),
+    )
+    assert answer == "set() []\n"
