@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -24,9 +23,10 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "pool": "Pool images and tensors.",
-    "batch": "Pool folders of images and tensors, and go on where a run stopped.",
+    "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
     "info": "Show what files hold and what a window would make of them.",
     "methods": "List the pooling methods.",
+    "cache": "Show, fill or empty the store of compiled kernels.",
     "env": "Show versions, processors and folders, for reports.",
 }
 BUG = 70
@@ -113,7 +113,9 @@ def run(arguments: list[str]) -> int:
             return int(code or 0)
     except (Exception, Terminated) as error:  # noqa: BLE001 -- no traceback for a user
         if "--debug" in arguments:
-            traceback.print_exc()
+            from traceback import print_exc
+
+            print_exc()
         return _ended(error)
 
 

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poolcli.errors import OutputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,3 +84,30 @@ def empty(path: Path) -> None:
     for file in path.rglob("*"):
         if file.name != "lock" and not file.is_dir():
             file.unlink(missing_ok=True)
+
+
+def contents() -> dict[str, int]:
+    """Return the kernels that are kept, and their bytes."""
+    path = folder()
+    if not path.is_dir():
+        return {}
+    kernels = [entry for entry in path.iterdir() if has(entry.name)]
+    return {entry.name: sum(file.lstat().st_size for file in entry.rglob("*")) for entry in kernels}
+
+
+def clear() -> None:
+    """Remove all kernels, those of other versions too.
+
+    Raises
+    ------
+    OutputError
+        They cannot be removed.
+    """
+    from shutil import rmtree
+
+    root = folder().parent
+    try:
+        if root.is_dir() and not root.is_symlink():
+            rmtree(root)
+    except OSError as error:
+        raise OutputError(f"{root}: {error.strerror}") from error

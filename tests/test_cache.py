@@ -1,0 +1,113 @@
+"""The store of compiled kernels: found without Numba, filled by use, emptied on request, never in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from poolcli.core import cache, dtypes
+from poolcli.core.methods import METHODS
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def pooled(**environment):
+    code = "import numpy as np, poolcli\nprint(poolcli.pool(np.arange(16.0).reshape(4, 4), engine='numba').tolist())"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """Compile one kernel, once."""
+    root = tmp_path_factory.mktemp("filled") / "cache"
+    assert pooled(XDG_CACHE_HOME=str(root)).returncode == 0
+    return root
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_kernel_is_kept_found_counted_and_removed(cli):
+    kernel = cache.name(METHODS["max"].steps, dtypes.arithmetic(METHODS["max"], *[np.dtype("f8")] * 2, 4))
+    assert not cache.has(kernel)
+    assert json.loads(cli("cache", "info", "--json").out)["kernels"] == 0
+    done = pooled()
+    assert done.stdout == "[[5.0, 7.0], [13.0, 15.0]]\n"
+    assert cache.has(kernel)
+    found = json.loads(cli("cache", "info", "--json").out)
+    assert (found["kernels"], found["folder"]) == (1, str(cache.folder()))
+    assert found["bytes"] > 1000
+    assert cli("cache", "clear").code == 0
+    assert not cache.has(kernel)
+    assert cli("cache", "clear").code == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_looking_for_kernels_does_not_import_numba():
+    code = (
+        "import sys; from poolcli.core import cache; cache.contents(); assert not {'numba', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_folder_belongs_to_the_user_alone():
+    os.makedirs(cache.folder(), mode=0o777)
+    cache.folder().chmod(0o777)
+    assert cache.prepare().stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_is_a_link_is_not_trusted(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    cache.folder().parent.mkdir(parents=True)
+    cache.folder().symlink_to(tmp_path / "elsewhere")
+    done = pooled()
+    assert done.stdout == "[[5.0, 7.0], [13.0, 15.0]]\n"
+    assert "compiled kernels are not kept" in done.stderr
+    assert not os.listdir(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None], ids=["empty", "garbage", "cut"])
+def test_a_damaged_cache_costs_no_result_and_is_mended(folder, filled, damage):
+    shutil.copytree(filled, folder)
+    files = [path for path in cache.folder().rglob("*.nb?") if path.is_file()]
+    assert len(files) == 2
+    for path in files:
+        path.write_bytes(path.read_bytes()[:50] if damage is None else damage)
+    for _ in range(2):
+        done = pooled()
+        assert (done.stdout, done.stderr) == ("[[5.0, 7.0], [13.0, 15.0]]\n", "")
+    assert all(path.stat().st_size > 50 for path in files)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_settings_file_in_the_current_folder_cannot_move_the_cache(tmp_path):
+    pytest.importorskip("yaml", reason="Numba reads the file where PyYAML is installed")
+    (tmp_path / "evil").mkdir()
+    (tmp_path / ".numba_config.yaml").write_text(f"cache_dir: {tmp_path / 'evil'}\n")
+    code = "import numpy as np, poolcli; poolcli.pool(np.ones((4, 4)), engine='numba')"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert not os.listdir(tmp_path / "evil")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_warming_compiles_everything_once(cli):
+    from poolcli.cli.cache import _kernels
+
+    assert cli("cache", "warm", "-q").code == 0
+    kept = cache.contents()
+    assert set(kept) == {cache.name(fold, types) for fold, types in _kernels()}
+    assert cli("cache", "warm", "-q").code == 0
+    assert cache.contents() == kept
