@@ -42,5 +42,11 @@ class LimitError(PoolError):
     exit_code = 5
 
 
+class BugError(PoolError):
+    """A defect of poolcli that one input of many brought to light."""
+
+    exit_code = 70
+
+
 class PoolWarning(UserWarning):
     """Something works less well than it could; results are right all the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -26,8 +27,27 @@ def reads():
     )
 
 
+def batch():
+    """The table of `tests/perf/batch.py`, once it has been run."""
+    path = Path(__file__).parent / "perf" / "batch.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    jobs, peaks = found["environment"]["jobs"], found["peak_megabytes"]
+    rows = "\n".join(
+        f"| {name} | {seconds:.1f} s | {found['ratios'].get(name, 1):.2f} |"
+        for name, seconds in found["medians"].items()
+    )
+    return (
+        f"\n\n{found['photos']} JPEG and PNG photos of {found['megapixels']:.0f} Mpix on {jobs} processors "
+        f"({found['environment']['cpu']}), medians of {found['rounds']} runs; peak memory "
+        + ", ".join(f"{peak:.0f} MB for {count} photos" for count, peak in peaks.items())
+        + f".\n\n| | time | to ours |\n|---|---|---|\n{rows}\n"
+    )
+
+
 def rendered(text):
-    for name, part in {"methods": methods(), "reads": reads()}.items():
+    for name, part in {"methods": methods(), "reads": reads(), "batch": batch()}.items():
         text = re.sub(
             rf"(<!-- {name} -->).*?(<!-- end -->)", lambda m, part=part: m[1] + part + m[2], text, flags=re.DOTALL
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "pool": "Pool images and tensors.",
+    "batch": "Pool folders of images and tensors, and go on where a run stopped.",
     "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
     "info": "Show what files hold and what a window would make of them.",
     "methods": "List the pooling methods.",

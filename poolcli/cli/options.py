@@ -32,9 +32,7 @@ def _option(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, show_default=settings.pop("show_default", False), **settings)
 
 
-Sources = Annotated[
-    list[str] | None, typer.Argument(metavar="SRC...", help="Folders, and files.", show_default=False)
-]
+Sources = Annotated[list[str] | None, typer.Argument(metavar="SRC...", help="Folders, and files.", show_default=False)]
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, or - for stdin.", show_default=False)]
 Method = Annotated[
     str,
@@ -96,9 +94,7 @@ MaxDepth = Annotated[
     int | None, _option("--max-depth", metavar="N", min=1, help="Folders to go into: 1 is the files of SRC alone.")
 ]
 Hidden = Annotated[bool, _option("--hidden", help="Names that begin with a dot, too.")]
-FilesFrom = Annotated[
-    str | None, _option("--files-from", metavar="FILE", help="More inputs, one a line; - for stdin.")
-]
+FilesFrom = Annotated[str | None, _option("--files-from", metavar="FILE", help="More inputs, one a line; - for stdin.")]
 Null = Annotated[bool, _option("--null", "-0", help="The names in --files-from end with NUL.")]
 Flat = Annotated[bool, _option("--flat", help="All outputs in one folder, not in those of their inputs.")]
 Template = Annotated[
@@ -123,9 +119,7 @@ Jobs = Annotated[
 ]
 MaxMemory = Annotated[
     str | None,
-    _option(
-        "--max-memory", metavar="BYTES", help="For the files in flight; K, M and G count. A quarter if not given."
-    ),
+    _option("--max-memory", metavar="BYTES", help="For the files in flight; K, M and G count. A quarter if not given."),
 ]
 MaxErrors = Annotated[
     int | None, _option("--max-errors", metavar="N", min=1, help="Start nothing new after so many failures.")

@@ -13,7 +13,6 @@ from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError, UsageError
 from poolcli.jobs import plan, records, runner
-from poolcli.media import files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,17 +110,9 @@ def _one_stdout(jobs: list[Job], *, json: bool, show: bool, dry_run: bool) -> No
 
 
 def _talk(record: Record, *, explain: bool, quiet: bool, verbose: bool) -> None:
-    name = files.shown(record.input)
-    if record.error is not None:
-        report.say_error(record.error.message, record.error.hint)
-    if quiet:
-        return
-    for warning in record.warnings:
-        report.say(f"warning: {name}: {warning}")
-    if explain and record.plan is not None:
+    report.talk(record, quiet=quiet, verbose=verbose)
+    if explain and not quiet and record.plan is not None:
         report.explain(record.plan, record.input, ceil=record.request.window.ceil)
-    if verbose and record.engine is not None:
-        report.say(f"{name}: engine {record.engine}: {record.why}")
 
 
 def _deliver(record: Record, array: NDArray[Any] | None, *, json: bool, show: bool) -> None:

@@ -156,12 +156,14 @@ def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
             if most == 1 or x.size < SMALL:
                 work([(0, units)])
             else:
-                threads.share(work, _bands(units, end - begin, most * threads.PARTS, grain), most)
+                bands = _bands(units, end - begin, most * threads.PARTS, grain)
+                threads.share(work, bands, min(most, len(bands)))
 
     return pool
 
 
 def _bands(units: int, outs: int, parts: int, grain: int) -> list[tuple[int, int]]:
+    parts = min(units, parts)
     edges = [units * i // parts for i in range(parts + 1)]
     edges = [edge - edge % outs % grain for edge in edges[:-1]] + edges[-1:]
     return [(start, stop) for start, stop in pairwise(edges) if start < stop]

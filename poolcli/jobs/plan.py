@@ -12,10 +12,11 @@ from poolcli.errors import UsageError
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from poolcli.core.geometry import Window
     from poolcli.core.methods import Method
+    from poolcli.errors import InputError
     from poolcli.media.formats import Format
 
 DEFAULT = "{stem}.{method}{kernel}{ext}"
@@ -23,12 +24,26 @@ FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride")
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells whether a file is still the same: its size in bytes, and its time of change in nanoseconds."""
+
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One input and where its result goes; *format* is None when the input's own is kept."""
+    """One input and where its result goes.
+
+    *format* is None when the input's own is kept. A batch adds what it saw when it listed the input: its *stamp*, or
+    the *error* that ends the job.
+    """
 
     input: str
     output: str | None
     format: Format | None
+    stamp: Stamp | None = None
+    error: InputError | None = None
 
 
 def plan(
@@ -70,11 +85,26 @@ def plan(
     return jobs
 
 
-def check(jobs: Iterable[Job], *, force: bool) -> None:
+def identity(name: str) -> tuple[int, int] | None:
+    """Return the device and number of an existing file, however it is named."""
+    try:
+        found = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def check(
+    jobs: Iterable[Job],
+    *,
+    force: bool,
+    hint: str = "use -o with {dir}, {name} or {stem}",
+    identity: Callable[[str], object | None] = identity,
+) -> None:
     """Refuse outputs that collide, are inputs, or exist without *force*."""
     jobs = list(jobs)
     taken: dict[str, str] = {}
-    sources = {key: job.input for job in jobs if job.input != "-" and (key := _identity(job.input))}
+    sources = {key for job in jobs if job.input != "-" and (key := identity(job.input))}
     for job in jobs:
         if job.output is None or job.output == "-":
             continue
@@ -83,13 +113,13 @@ def check(jobs: Iterable[Job], *, force: bool) -> None:
         if name in taken:
             raise UsageError(
                 f"outputs must differ, got {shown} for {files.shown(taken[name])} and {files.shown(job.input)}",
-                "use -o with {dir}, {name} or {stem}",
+                hint,
             )
         taken[name] = job.input
-        identity = _identity(job.output)
-        if identity is not None and identity in sources:
+        found = identity(job.output)
+        if found is not None and found in sources:
             raise UsageError(f"output must not be an input, got {shown}")
-        if identity is not None and not force and _regular(job.output):
+        if found is not None and not force and os.path.isfile(job.output):
             raise UsageError(f"{shown}: output exists", "-f replaces it")
 
 
@@ -102,23 +132,23 @@ def _job(name: str, output: str | None, chosen: Format | None, method: Method, w
         return Job(name, "-", chosen)
     derived = True  # the name comes from the input's: so does what its suffix says
     if output is None:
-        target = os.path.join(os.path.dirname(name), _filled(DEFAULT, name, chosen, method, window))
+        target = os.path.join(os.path.dirname(name), filled(DEFAULT, name, chosen, method, window))
     elif "{" in output or "}" in output:
-        target = _filled(output, name, chosen, method, window)
+        target = filled(output, name, chosen, method, window)
         derived = output.endswith(("{ext}", "{name}"))
     elif output.endswith(os.sep) or os.path.isdir(output):
-        target = os.path.join(output, _filled("{stem}{ext}", name, chosen, method, window))
+        target = os.path.join(output, filled("{stem}{ext}", name, chosen, method, window))
     elif several:
         raise UsageError(
             f"output for several inputs must be DIR/ or a template, got {output!r}", "-o 'DIR/{stem}{ext}'"
         )
     else:
         target, derived = output, False
-    return Job(name, target, _format(target, chosen, derived=derived))
+    return Job(name, target, written_as(target, chosen, derived=derived))
 
 
-def _format(target: str, chosen: Format | None, *, derived: bool) -> Format | None:
-    """Return the format to write to *target*, or None for the input's own."""
+def written_as(target: str, chosen: Format | None, *, derived: bool) -> Format | None:
+    """Return the format to write to *target*, or None for the input's own; *derived*: the input gave the suffix."""
     told = formats.by_suffix(target)
     if told is not None:
         formats.writable(told)
@@ -135,7 +165,8 @@ def _format(target: str, chosen: Format | None, *, derived: bool) -> Format | No
     return chosen or told
 
 
-def _filled(template: str, name: str, chosen: Format | None, method: Method, window: Window) -> str:
+def filled(template: str, name: str, chosen: Format | None, method: Method, window: Window) -> str:
+    """Return *template* with the parts of an input's *name*, the *chosen* format's suffix, and what is asked for."""
     folder, base = os.path.split("stdin" if name == "-" else name)
     stem, ext = os.path.splitext(base)
     values = {
@@ -160,15 +191,3 @@ def _filled(template: str, name: str, chosen: Format | None, method: Method, win
 
 def _spelled(values: tuple[int, ...]) -> str:
     return "x".join(map(str, values[:1] if len(set(values)) == 1 else values))
-
-
-def _identity(name: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(name)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _regular(name: str) -> bool:
-    return os.path.isfile(name)

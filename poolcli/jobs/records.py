@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = "poolcli/1"
 MAX_PIXELS = 10**9
 
-Status = Literal["done", "skipped", "failed", "planned"]
+Status = Literal["done", "skipped", "failed", "planned", "started"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What happened to one input; seconds by stage."""
+    """What happened to one input; seconds by stage; *reason* says why it was skipped."""
 
     status: Status
     input: str
@@ -64,6 +64,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: PoolError | None = None
+    reason: str | None = None
 
 
 def as_json(record: Record) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "status": record.status,
         "input": record.input,
         "output": record.output,
+        "reason": record.reason,
         "method": request.method.name,
         "kernel": list(window.kernel),
         "stride": list(window.stride),
@@ -108,6 +110,10 @@ def _side(side: Side | None) -> dict[str, Any] | None:
 
 
 def exit_code(records: Iterable[Record]) -> int:
-    """Return the exit code of a run; of several kinds of failure, the one that comes first in 4, 5, 3, 2."""
-    codes = {record.error.exit_code for record in records if record.error is not None}
-    return next((code for code in (4, 5, 3, 2) if code in codes), 0)
+    """Return the exit code of a run; of several kinds of failure, the one that comes first in 70, 4, 5, 3, 2."""
+    return worst({record.error.exit_code for record in records if record.error is not None})
+
+
+def worst(codes: set[int]) -> int:
+    """Return the exit code of a run with failures of these *codes*."""
+    return next((code for code in (70, 4, 5, 3, 2) if code in codes), 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from poolcli.jobs.records import Record, Side
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -72,30 +74,102 @@ class Stopwatch:
         return {**self.seconds, "total": time.perf_counter() - self._begin}
 
 
-def run(job: Job, request: Request, *, force: bool, ahead: int = 1) -> tuple[Record, NDArray[Any] | None]:
-    """Do *job* and return what happened and the pooled array; *ahead* counts the jobs from this one on."""
+_ear = threading.local()  # what this thread's job was warned of
+_ears = threading.Lock()
+_listening = ExitStack()
+_listeners = 0
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Collect the `PoolWarning` of this thread's job; what others say is no concern of the user's.
+
+    ``warnings.catch_warnings`` swaps the state of the process: the first job that comes enters it, the last one leaves.
+    """
+    global _listeners  # noqa: PLW0603 -- the state of the process that it guards
+    with _ears:
+        if not _listeners:
+            _listening.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("always", PoolWarning)
+            warnings.showwarning = _hear
+        _listeners += 1
+    _ear.said = []
+    try:
+        yield _ear.said
+    finally:
+        del _ear.said
+        with _ears:
+            _listeners -= 1
+            if not _listeners:
+                _listening.close()
+
+
+def _hear(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, PoolWarning) and hasattr(_ear, "said"):
+        _ear.said.append(str(message))
+
+
+def run(
+    job: Job,
+    request: Request,
+    *,
+    force: bool,
+    ahead: int = 1,
+    admit: Callable[[int], bool] | None = None,
+    write: Callable[..., int] = files.write,
+) -> tuple[Record, NDArray[Any] | None]:
+    """Do *job* and return what happened and the pooled array.
+
+    Parameters
+    ----------
+    job, request
+        What to do.
+    force
+        An existing output may be replaced.
+    ahead
+        The jobs from this one on, which decide whether an engine is worth its start.
+    admit
+        Called with the bytes that the job will hold, as soon as its header tells; may wait, and answers whether the
+        job now has the machine to itself: it then uses all threads.
+    write
+        `files.write`, or what does more.
+    """
     watch = Stopwatch()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PoolWarning)
+    with _heard() as said:
         try:
-            record, array = _run(job, request, watch, force=force, ahead=ahead)
+            record, array = _run(job, request, watch, force=force, ahead=ahead, admit=admit, write=write)
         except PoolError as error:
             record, array = failed(job, request, error), None
         except MemoryError:
             record, array = failed(job, request, LimitError("memory must hold the input and the output")), None
-    said = tuple(str(warning.message) for warning in caught if issubclass(warning.category, PoolWarning))
-    return replace(record, seconds=watch.stop(), warnings=record.warnings + said), array
+    return replace(record, seconds=watch.stop(), warnings=(*record.warnings, *said)), array
 
 
 def failed(job: Job, request: Request, error: PoolError) -> Record:
-    """Return the record of a job that *error* ended."""
-    named = error if error.exit_code == 4 else error.about(files.shown(job.input))
+    """Return the record of a job that *error* ended; the error names its output or its input."""
+    named = error.about(files.shown((error.exit_code == 4 and job.output) or job.input))
+    if isinstance(error.__cause__, OSError):  # a new one: the old one's traceback would hold the arrays of this job
+        named.__cause__ = OSError(error.__cause__.errno, error.__cause__.strerror)
     return Record("failed", job.input, job.output, request, error=named)
 
 
-def _run(job: Job, request: Request, watch: Stopwatch, *, force: bool, ahead: int) -> tuple[Record, NDArray[Any]]:
+def _run(
+    job: Job,
+    request: Request,
+    watch: Stopwatch,
+    *,
+    force: bool,
+    ahead: int,
+    admit: Callable[[int], bool] | None,
+    write: Callable[..., int],
+) -> tuple[Record, NDArray[Any]]:
     with watch.stage("read"):
         data = files.read(job.input)
+    if admit is not None:
+        with watch.stage("decode"):
+            need = memory(_planned(job, request, data))
+        if admit(need):
+            request = replace(request, threads=None)
     with watch.stage("decode"):
         from poolcli.media import contents
 
@@ -108,7 +182,7 @@ def _run(job: Job, request: Request, watch: Stopwatch, *, force: bool, ahead: in
         with watch.stage("encode"):
             buffers = contents.encode(pooled.array, target, content.meta, quality=request.quality)
         with watch.stage("write"):
-            written = files.write(job.output, buffers, overwrite=force)
+            written = write(job.output, buffers, overwrite=force)
     source = Side(content.header.format, content.header.shape, content.header.dtype, len(data))
     result = Side(target.name, pooled.array.shape, pooled.array.dtype.name, written)
     choice = pooled.choice
@@ -119,6 +193,14 @@ def _run(job: Job, request: Request, watch: Stopwatch, *, force: bool, ahead: in
         source=source, result=result, warnings=content.warnings,
     )  # fmt: skip
     return record, pooled.array
+
+
+def memory(record: Record) -> int:
+    """Return about how many bytes a planned job holds at its peak: codecs keep copies of their own."""
+    from numpy import dtype
+
+    sides = [side for side in (record.source, record.result) if side is not None]
+    return sum((side.bytes or 0) + 3 * math.prod(side.shape) * dtype(side.dtype).itemsize for side in sides)
 
 
 def planned(job: Job, request: Request) -> Record:

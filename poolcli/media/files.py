@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from poolcli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Buffer
 
@@ -53,7 +52,7 @@ def read(name: str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or a closed stream
         if isinstance(error, InputError | UsageError):
             raise
-        raise InputError(_fact(error)) from error
+        raise InputError(fact(error)) from error
     if not data:
         raise InputError("empty file")
     return data
@@ -67,26 +66,52 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _read_regular(name: str) -> bytes:
+def peek(name: str) -> tuple[bytes, os.stat_result]:
+    """Return the first 512 bytes of a regular file, which tell its format, and its size and times; errors as `read`."""
+    try:
+        with _opened(name) as (descriptor, found):
+            return os.read(descriptor, 512), found
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(fact(error)) from error
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a regular file and nothing else."""
     # O_NONBLOCK: opening a FIFO would wait for ever; O_NOCTTY: opening a terminal would adopt it.
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        before = os.fstat(descriptor)
-        if stat.S_ISDIR(before.st_mode):
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
             raise InputError("is a folder", "poolcli batch")
-        if not stat.S_ISREG(before.st_mode):
+        if not stat.S_ISREG(found.st_mode):
             raise InputError("not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - what was checked is what is read
-            data = file.read(before.st_size + 1)
-        after = os.fstat(descriptor)
+        yield descriptor, found
     finally:
         os.close(descriptor)
+
+
+def _read_regular(name: str) -> bytes:
+    with _opened(name) as (descriptor, before):
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(before.st_size + 1)
+        after = os.fstat(descriptor)
     if (before.st_size, before.st_mtime_ns) != (len(data), after.st_mtime_ns):
         raise InputError("changed while reading")
     return data
 
 
-def write(name: str, buffers: Sequence[Buffer], *, overwrite: bool) -> int:
+def write(
+    name: str,
+    buffers: Sequence[Buffer],
+    *,
+    overwrite: bool,
+    durable: bool = False,
+    mark: str = "",
+    ready: Callable[[int], None] | None = None,
+) -> int:
     """Write a file so that its path holds all the old bytes or all the new ones, whatever happens.
 
     A symbolic link stays and its target gets the bytes; a device or FIFO is written directly; `-` is standard
@@ -100,6 +125,12 @@ def write(name: str, buffers: Sequence[Buffer], *, overwrite: bool) -> int:
         Contiguous buffers, written one after the other.
     overwrite
         Whether an existing regular file may be replaced.
+    durable
+        Whether the new bytes must outlive a loss of power: the file and its folders are synchronised.
+    mark
+        What the name of the temporary file has in it, for `sweep`.
+    ready
+        Called with the number of bytes when they are all written, before a regular file gets its name.
 
     Returns
     -------
@@ -122,15 +153,16 @@ def write(name: str, buffers: Sequence[Buffer], *, overwrite: bool) -> int:
         elif _is_stream(name):
             _write_stream(name, views)
         else:
-            _write_regular(os.path.realpath(name), views, overwrite=overwrite)
+            target = os.path.realpath(name)
+            _write_regular(target, views, overwrite=overwrite, durable=durable, mark=mark, ready=ready)
     except BrokenPipeError as error:
         if name in _STDOUT:
             raise
-        raise OutputError(_fact(error)) from error
+        raise OutputError(fact(error)) from error
     except (OSError, ValueError) as error:
         if isinstance(error, OutputError | UsageError):
             raise
-        raise OutputError(_fact(error)) from error
+        raise OutputError(fact(error)) from error
     return sum(view.nbytes for view in views)
 
 
@@ -146,7 +178,7 @@ def _write_stdout(views: Sequence[memoryview]) -> None:
 def _is_stream(name: str) -> bool:
     """Tell whether a path is a device or a FIFO, which must never be replaced by a file."""
     try:
-        mode = os.stat(name).st_mode  # noqa: PTH116 - names stay strings: Path would drop a trailing slash
+        mode = os.stat(name).st_mode
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(mode):
@@ -166,24 +198,71 @@ def _write_stream(name: str, views: Sequence[memoryview]) -> None:
         os.close(descriptor)
 
 
-def _write_regular(target: str, views: Sequence[memoryview], *, overwrite: bool) -> None:
-    folder = os.path.dirname(target)  # noqa: PTH120 - as above
-    os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - as above
+def _write_regular(
+    target: str,
+    views: Sequence[memoryview],
+    *,
+    overwrite: bool,
+    durable: bool,
+    mark: str,
+    ready: Callable[[int], None] | None,
+) -> None:
+    folder = os.path.dirname(target)
+    make_folder(folder, durable=durable)
     # Short, because the target's own name may already be as long as the file system allows.
-    temporary = os.path.join(folder, f".poolcli-{secrets.token_hex(4)}.tmp")  # noqa: PTH118 - as above
+    temporary = os.path.join(folder, f"{_TEMPORARY}{mark}{os.urandom(4).hex()}.tmp")
     try:
-        _fill(temporary, target, views, overwrite=overwrite)
+        _fill(temporary, target, views, overwrite=overwrite, durable=durable)
+        if ready is not None:
+            ready(sum(view.nbytes for view in views))
         if overwrite:
-            os.replace(temporary, target)  # noqa: PTH105 - as above
+            os.replace(temporary, target)
         else:
             _publish(temporary, target)
+        if durable:
+            sync(folder)
     except BaseException:
         with suppress(FileNotFoundError):
-            os.unlink(temporary)  # noqa: PTH108 - as above
+            os.unlink(temporary)
         raise
 
 
-def _fill(temporary: str, target: str, views: Sequence[memoryview], *, overwrite: bool) -> None:
+_TEMPORARY = ".poolcli-"
+
+
+def make_folder(folder: str, *, durable: bool) -> None:
+    """Make a folder and its parents; what is new is synchronised in its parent."""
+    new = []
+    while durable and not os.path.isdir(folder):
+        new.append(folder)
+        folder = os.path.dirname(folder)
+    os.makedirs(new[0] if new else folder, exist_ok=True)
+    for made in reversed(new):
+        sync(os.path.dirname(made))
+
+
+def sync(folder: str) -> None:
+    """Make the names in a folder outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folders: Iterable[str], mark: str) -> int:
+    """Remove the temporary files with this *mark* that a killed run left in *folders*; return how many."""
+    count = 0
+    for folder in folders:
+        with suppress(OSError):
+            for name in os.listdir(folder):
+                if name.startswith(f"{_TEMPORARY}{mark}") and name.endswith(".tmp"):
+                    os.unlink(os.path.join(folder, name))
+                    count += 1
+    return count
+
+
+def _fill(temporary: str, target: str, views: Sequence[memoryview], *, overwrite: bool, durable: bool) -> None:
     """Create the temporary file with the final mode and owner, and all its bytes."""
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
@@ -193,13 +272,15 @@ def _fill(temporary: str, target: str, views: Sequence[memoryview], *, overwrite
         written, expected = os.fstat(descriptor).st_size, sum(view.nbytes for view in views)
         if written != expected:
             raise OutputError(f"{written} of {expected} bytes were written")
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)  # its error counts: network file systems report a full disk here
 
 
 def _copy_mode(target: str, descriptor: int) -> None:
     with suppress(FileNotFoundError):
-        old = os.stat(target)  # noqa: PTH116 - as above
+        old = os.stat(target)
         if os.geteuid() == 0:
             os.fchown(descriptor, old.st_uid, old.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
@@ -214,9 +295,9 @@ def _publish(temporary: str, target: str) -> None:
     except OSError:  # a file system without hard links
         if os.path.lexists(target):
             raise OutputError("exists already", "-f to overwrite it") from None
-        os.replace(temporary, target)  # noqa: PTH105 - as above
+        os.replace(temporary, target)
     else:
-        os.unlink(temporary)  # noqa: PTH108 - as above
+        os.unlink(temporary)
 
 
 def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
@@ -226,7 +307,7 @@ def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
             done += os.write(descriptor, view[done:])
 
 
-def _fact(error: Exception) -> str:
+def fact(error: Exception) -> str:
     """Say what the system reported, as a fact about a file."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)

@@ -1,0 +1,259 @@
+"""What a batch has done: one line for each event, in the output folder, so that a run goes on where one stopped."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import mmap
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from poolcli import __version__
+from poolcli.errors import OutputError, UsageError
+from poolcli.jobs.plan import Stamp, identity
+from poolcli.jobs.records import SCHEMA, Record, as_json
+from poolcli.jobs.tree import OWN
+from poolcli.media import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcli.jobs.plan import Job
+    from poolcli.jobs.records import Request
+
+NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one line says: which output, of which source and parameters, how large, and where the line stands."""
+
+    status: str
+    name: str
+    source: str
+    stamp: Stamp | None
+    parameters: str
+    version: str
+    bytes: int | None
+    span: tuple[int, int]
+
+
+@dataclass(slots=True)
+class History:
+    """What the lines about one output come to: the last of each status that still matters, in their order."""
+
+    lines: dict[str, Line]
+
+    def add(self, line: Line) -> None:
+        """Take in a line: what is done makes all before it meaningless."""
+        if line.status == "done":
+            self.lines.clear()
+        if line.status == "started":
+            self.lines.pop("failed", None)
+        self.lines.pop(line.status, None)
+        self.lines[line.status] = line
+
+    @property
+    def last(self) -> Line:
+        """The newest line."""
+        return next(reversed(self.lines.values()))
+
+    def made(self, size: int) -> bool:
+        """Whether the output, of this *size* on disk, is a batch's own.
+
+        A start that failed may have met a file of somebody else's that came in between.
+        """
+        started = self.lines.get("started")
+        return "done" in self.lines or (started is not None and (self.last is started or size == started.bytes))
+
+    def current(self, job: Job, request: Request, size: int) -> bool:
+        """Whether the output, of this *size* on disk, is what *job* would give again."""
+        last = self.last
+        return (
+            (last.status, last.bytes, last.version) == ("done", size, __version__)
+            and last.stamp is not None
+            and (last.stamp, last.source) == (job.stamp, os.path.abspath(job.input))
+            and last.parameters == parameters(job, request)
+        )
+
+
+def parameters(job: Job, request: Request) -> str:
+    """Return a hash of all that decides an output's content besides its source."""
+    asked = {
+        "method": request.method.name,
+        "window": asdict(request.window),
+        "layout": request.layout,
+        "dtype": request.dtype,
+        "quality": request.quality,
+        "key": request.key,
+        "format": None if job.format is None else job.format.name,
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def name(job: Job, destination: str) -> str:
+    """Return the path of a job's output below *destination*, which stays the same wherever that is moved."""
+    return os.path.relpath(job.output or destination, destination)
+
+
+def load(destination: str) -> dict[str, History]:
+    """Return what is known of each output, by its path below *destination*; lines that make no sense are skipped."""
+    histories: dict[str, History] = {}
+    try:
+        with open(_path(destination), "rb") as file:
+            at = 0
+            for text in file:
+                span = at, at + len(text)
+                at += len(text)
+                line = _parsed(text, span)
+                if line is not None:
+                    histories.setdefault(line.name, History({})).add(line)
+    except (FileNotFoundError, NotADirectoryError):  # of which `opened` will say so
+        pass
+    except OSError as error:
+        raise UsageError(f"{files.shown(_path(destination))}: {files.fact(error)}") from error
+    return histories
+
+
+def _path(destination: str) -> str:
+    return os.path.join(destination, OWN, NAME)
+
+
+def _parsed(text: bytes, span: tuple[int, int]) -> Line | None:
+    """Return the line, or None for what a killed run left half-written."""
+    try:
+        found = json.loads(text)
+        if found["schema"] != SCHEMA or found["status"] not in {"started", "done", "failed"}:
+            return None
+        stamp = None if found["mtime_ns"] is None else Stamp(found["in"]["bytes"], found["mtime_ns"])
+        size = found["out"] and found["out"]["bytes"]
+        status, name, source, hashed, version = (
+            str(found[key]) for key in ("status", "name", "source", "parameters", "version")
+        )
+        return Line(status, name, source, stamp, hashed, version, size, span)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+class Manifest:
+    """The manifest of *destination*, open for one run."""
+
+    def __init__(self, destination: str, descriptor: int, mark: str, *, durable: bool) -> None:
+        self.mark = mark
+        self._destination = destination
+        self._descriptor = descriptor
+        self._durable = durable
+        self._writing = threading.Lock()
+        size = os.fstat(descriptor).st_size
+        self._torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+    def started(self, job: Job, request: Request, size: int) -> None:
+        """Say that *size* bytes are about to become the output of *job*."""
+        self.add(job, Record("started", job.input, job.output, request), size)
+
+    def add(self, job: Job, record: Record, size: int | None = None) -> None:
+        """Append one record by one write; *size* of the output where the record does not tell.
+
+        Raises
+        ------
+        OutputError
+            It could not be written.
+        """
+        if job.output is None:
+            return
+        line = json.dumps(self._line(job, record, size), allow_nan=False).encode() + b"\n"
+        with self._writing:
+            text = b"\n" + line if self._torn else line  # what is torn must not swallow the next line
+            self._torn = True
+            try:
+                self._append(text)
+            except OSError as error:
+                raise OutputError(f"manifest cannot be written: {files.fact(error)}") from error
+            self._torn = False
+
+    def _append(self, text: bytes) -> None:
+        if os.write(self._descriptor, text) != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self._durable:
+            os.fsync(self._descriptor)
+
+    def _line(self, job: Job, record: Record, size: int | None) -> dict[str, Any]:
+        document = as_json(record)
+        unknown = {"format": None, "shape": None, "dtype": None, "bytes": None}
+        if job.stamp is not None:
+            document["in"] = (document["in"] or unknown) | {"bytes": job.stamp.bytes}
+        if size is not None:
+            document["out"] = unknown | {"bytes": size}
+        return document | {
+            "name": name(job, self._destination),
+            "source": os.path.abspath(job.input),
+            "mtime_ns": job.stamp and job.stamp.mtime_ns,
+            "parameters": parameters(job, record.request),
+            "version": __version__,
+        }
+
+    def compact(self) -> None:
+        """Replace the manifest by the lines that still matter, in one step.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written, or was removed, perhaps with the outputs.
+        """
+        path = _path(self._destination)
+        mine = os.fstat(self._descriptor)
+        if identity(path) != (mine.st_dev, mine.st_ino):
+            raise OutputError(f"{files.shown(path)}: was removed while the batch ran")
+        spans = [line.span for history in load(self._destination).values() for line in history.lines.values()]
+        if not spans:
+            return
+        with open(path, "rb") as file:
+            text = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        kept = [text[start:stop] for start, stop in sorted(spans)]
+        if bytes(kept[-1][-1:]) != b"\n":
+            kept.append(memoryview(b"\n"))
+        try:
+            files.write(path, kept, overwrite=True, durable=self._durable, mark=self.mark)
+        except OutputError as error:
+            raise error.about(files.shown(path)) from error
+
+
+@contextmanager
+def opened(destination: str, *, durable: bool) -> Iterator[Manifest]:
+    """Open the manifest of *destination* for writing, for this process alone.
+
+    Raises
+    ------
+    UsageError
+        Another batch is at work there.
+    OutputError
+        The folder cannot be made or written to.
+    """
+    import fcntl
+
+    folder = os.path.join(destination, OWN)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    held = []
+    try:
+        try:
+            files.make_folder(os.path.realpath(folder), durable=durable)
+            held.append(os.open(os.path.join(folder, "lock"), flags, 0o666))
+            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(os.open(_path(destination), flags, 0o666))
+            if durable:
+                files.sync(folder)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{files.shown(destination)}: another batch is at work there", "wait for it, or choose another folder"
+            ) from error
+        except OSError as error:
+            raise OutputError(f"{files.shown(folder)}: {files.fact(error)}") from error
+        # Unlike its path, the number of the lock's file stays the same when the folder is renamed.
+        yield Manifest(destination, held[1], f"{os.fstat(held[0]).st_ino:x}-", durable=durable)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)

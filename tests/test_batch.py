@@ -1,0 +1,887 @@
+"""Proves that a batch does what its plan says: names, resuming, order, bounds, and nothing lost to a bad file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from PIL import Image
+
+from poolcli.core.geometry import Window
+from poolcli.core.methods import lookup
+from poolcli.errors import InputError, OutputError, PoolWarning, UsageError
+from poolcli.jobs import batch, manifest, plan, records, runner, tree
+from poolcli.media import files, formats
+
+PNG, JPEG, GIF = (formats.by_name(name) for name in ("png", "jpeg", "gif"))
+
+
+def found(*paths, format=PNG, **values):
+    return [tree.Found(f"in/{path}", path, stamp=plan.Stamp(9, 1), format=format, **values) for path in paths]
+
+
+def outputs(paths, template=tree.MIRROR, format=None, identity=lambda _: None):
+    jobs = tree.plan_jobs(
+        paths, "out", template=template, method=lookup("avg"), window=Window("3x2"), format=format, identity=identity
+    )
+    return [job.output for job in jobs]
+
+
+# --- the plan, without files -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "format", "expected"),
+    [
+        (tree.MIRROR, None, ["out/a.png", "out/s/t/b.JPG"]),
+        (tree.FLAT, None, ["out/a.png", "out/b.JPG"]),
+        (tree.MIRROR, "webp", ["out/a.webp", "out/s/t/b.webp"]),
+        ("{method}/{dir}/{stem}_{kernel}s{stride}{ext}", None, ["out/avg/a_3x2s3x2.png", "out/avg/s/t/b_3x2s3x2.JPG"]),
+        ("{name}.tif", None, ["out/a.png.tif", "out/b.JPG.tif"]),
+    ],
+)
+def test_where_outputs_go(template, format, expected):
+    assert outputs(found("a.png", "s/t/b.JPG"), template, format) == expected
+
+
+@pytest.mark.parametrize(
+    ("paths", "options", "said"),
+    [
+        (found("a.png", "s/a.png"), {"template": tree.FLAT}, "outputs must differ, got out/a.png"),
+        (found("a.png", "a.jpg"), {"format": "webp"}, "outputs must differ, got out/a.webp"),
+        (found("A.png", "a.png"), {}, "outputs must differ"),
+        (found("\u00e9.png", "e\u0301.png"), {}, "outputs must differ"),
+        (found("a.gif", format=GIF), {}, "in/a.gif: output format must be one of"),
+        (found("a", format=GIF), {}, "in/a: output format must be one of"),
+        (found("a.png"), {"format": "gif"}, "output format must be one of"),
+        (found("a.png"), {"template": "{page}.png"}, "{page}"),
+        (found("a.png"), {"template": "../{stem}{ext}"}, "template must stay below the output folder"),
+        (found("a.png"), {"template": "/x/{stem}{ext}"}, "template must stay below the output folder"),
+        (found("a.png"), {"template": "."}, "template must stay below the output folder"),
+        (found("a.png"), {"template": "{stem}.xyz"}, "suffix must be that of a format"),
+        (found("a.png"), {"identity": lambda _: (1, 1)}, "output must not be an input, got out/a.png"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_plan_that_would_lose_something_is_refused(paths, options, said):
+    with pytest.raises(UsageError) as caught:
+        outputs(paths, **options)
+    assert said in str(caught.value)
+
+
+def test_a_file_found_twice_is_one_job_and_an_unlisted_folder_is_a_failure():
+    bad = tree.Found("in/s", "s", error=InputError("cannot be listed"))
+    assert outputs([*found("a.png"), *found("a.png"), bad]) == ["out/a.png", None]
+
+
+@pytest.mark.parametrize(
+    ("rules", "taken"),
+    [
+        ({}, ["a.jpg", "b.PNG", "s/c.jpg", "s/thumbs/d.jpg"]),
+        ({"include": ("*.jpg",)}, ["a.jpg", "s/c.jpg", "s/thumbs/d.jpg"]),
+        ({"include": ("*.png",)}, ["b.PNG"]),  # lower case matches upper case
+        ({"include": ("*.JPG",)}, []),  # upper case does not match lower case
+        ({"include": ("s/*",)}, ["s/c.jpg"]),
+        ({"include": ("s/**",)}, ["s/c.jpg", "s/thumbs/d.jpg"]),
+        ({"include": ("[ab].*",)}, ["a.jpg", "b.PNG"]),
+        ({"exclude": ("**/thumbs/**",)}, ["a.jpg", "b.PNG", "s/c.jpg"]),
+        ({"exclude": ("thumbs/",)}, ["a.jpg", "b.PNG", "s/c.jpg"]),
+        ({"exclude": ("/s",)}, ["a.jpg", "b.PNG"]),
+        ({"exclude": ("*.jpg",), "include": ("s/**", "*.png")}, ["b.PNG"]),
+        ({"max_depth": 1}, ["a.jpg", "b.PNG"]),
+        ({"max_depth": 2}, ["a.jpg", "b.PNG", "s/c.jpg"]),
+        ({"hidden": True}, [".h.jpg", ".x/e.jpg", "a.jpg", "b.PNG", "s/c.jpg", "s/thumbs/d.jpg"]),
+    ],
+    ids=str,
+)
+def test_which_files_are_looked_at(rules, taken):
+    rules = tree.Rules(**rules)
+    everything = [".h.jpg", ".poolcli/f.jpg", ".x/e.jpg", "a.jpg", "b.PNG", "s/c.jpg", "s/thumbs/d.jpg"]
+
+    def reached(path):
+        folders = path.split("/")[:-1]
+        return all(rules.enters("/".join(folders[: end + 1])) for end in range(len(folders)))
+
+    assert [path for path in everything if reached(path) and rules.takes(path)] == taken
+
+
+@pytest.mark.parametrize(
+    ("one", "counts"),
+    [
+        (tree.Found("x.txt", "x.txt", named=True), True),  # named
+        (tree.Found("x.txt", "x.txt", stamp=plan.Stamp(5, 1)), False),
+        (tree.Found("x.png", "x.png", stamp=plan.Stamp(5, 1)), False),  # text by its content
+        (tree.Found("x.dat", "x.dat", stamp=plan.Stamp(5, 1), format=PNG), True),
+        (tree.Found("x.png", "x.png", stamp=plan.Stamp(0, 1)), True),  # no content: its name decides
+        (tree.Found(".keep", ".keep", stamp=plan.Stamp(0, 1)), False),
+        (tree.Found("x.png", "x.png"), True),  # cannot be looked at
+        (tree.Found("socket", "socket"), False),
+        (tree.Found("s", "s", error=InputError("x")), True),
+    ],
+)
+def test_what_counts_as_an_input(one, counts):
+    assert one.counts is counts
+
+
+# --- the manifest's rules, without files -------------------------------------------------------------------------
+
+JOB = plan.Job("in/a.png", "out/a.png", PNG, plan.Stamp(9, 1))
+REQUEST = records.Request(lookup("avg"), Window(2).over(2))
+
+
+def line(status, size=5, **values):
+    given = {
+        "status": status,
+        "name": "a.png",
+        "source": os.path.abspath("in/a.png"),
+        "stamp": JOB.stamp,
+        "parameters": manifest.parameters(JOB, REQUEST),
+        "version": manifest.__version__,
+        "bytes": size,
+        "span": (0, 1),
+    }
+    return manifest.Line(**given | values)
+
+
+def history(*lines):
+    made = manifest.History({})
+    for one in lines:
+        made.add(one)
+    return {"a.png": made}
+
+
+def step(histories, size=5, mtime=2, exists="error", *, resume=True):
+    there = None if size is None else os.stat_result((0, 0, 0, 0, 0, 0, size, 0, mtime, 0), {"st_mtime_ns": mtime})
+    (one,) = batch.steps([JOB], REQUEST, "out", histories, exists=exists, resume=resume, look=lambda _: there)
+    return (one.skip, one.force)
+
+
+DONE, STARTED, FAILED = line("done"), line("started"), line("failed", None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "size", "expected"),
+    [
+        ([DONE], 5, ("up to date", False)),
+        ([DONE], 6, (None, True)),  # not the size that was recorded
+        ([DONE], None, (None, False)),  # removed
+        ([DONE, STARTED], 5, (None, True)),
+        ([STARTED], 5, (None, True)),
+        ([STARTED], 7, (None, True)),
+        ([STARTED, DONE], 5, ("up to date", False)),
+        ([DONE, FAILED], 5, (None, True)),
+        ([STARTED, FAILED], 5, (None, True)),
+        ([line("done", version="0")], 5, (None, True)),
+        ([line("done", parameters="x")], 5, (None, True)),
+        ([line("done", stamp=plan.Stamp(9, 2))], 5, (None, True)),
+        ([line("done", stamp=plan.Stamp(8, 1))], 5, (None, True)),
+        ([line("done", stamp=None)], 5, (None, True)),
+        ([line("done", source="/elsewhere/a.png")], 5, (None, True)),
+    ],
+)
+def test_what_a_resumed_run_does(lines, size, expected):
+    assert step(history(*lines), size) == expected
+
+
+@pytest.mark.parametrize(
+    "lines", [[], [FAILED], [STARTED, line("failed", None), FAILED]], ids=["none", "failed", "met"]
+)
+def test_outputs_that_no_batch_made_are_not_touched(lines):
+    size = 77  # not what a start recorded: somebody else's
+    with pytest.raises(UsageError, match="exists"):
+        step(history(*lines) if lines else {}, size)
+    assert step(history(*lines) if lines else {}, size, exists="skip") == ("output exists", False)
+
+
+def test_exists_newer_compares_times_and_overwrite_does_not():
+    assert step({}, mtime=0, exists="newer") == (None, True)
+    assert step({}, mtime=1, exists="newer") == ("output is newer", False)
+    assert step({}, mtime=5, exists="overwrite") == (None, True)
+
+
+def test_exists_says_nothing_of_outputs_that_the_manifest_names():
+    for policy in batch.EXISTS:
+        assert step(history(DONE), exists=policy) == ("up to date", False)
+        assert step(history(DONE), 6, exists=policy) == (None, True)
+        assert step(history(DONE), exists=policy, resume=False) == (None, True)
+
+
+def test_parameters_are_what_decides_the_bytes():
+    one = manifest.parameters(JOB, REQUEST)
+    same = records.Request(lookup("avg"), Window("2x2").over(2), engine="numpy", threads=7, max_pixels=5)
+    others = [
+        records.Request(lookup("max"), Window(2)),
+        records.Request(lookup("avg"), Window(2, 1)),
+        records.Request(lookup("avg"), Window(2, ceil=True)),
+        records.Request(lookup("avg"), Window(2), dtype="uint8"),
+        records.Request(lookup("avg"), Window(2), quality=80),
+        records.Request(lookup("avg"), Window(2), layout="HW"),
+        records.Request(lookup("avg"), Window(2), key="x"),
+    ]
+    assert manifest.parameters(JOB, same) == one
+    hashes = {manifest.parameters(JOB, other) for other in others}
+    hashes.add(manifest.parameters(plan.Job("in/a.png", "out/a.png", JPEG), REQUEST))
+    assert len(hashes | {one}) == len(others) + 2
+
+
+# --- real folders ------------------------------------------------------------------------------------------------
+
+
+def photos(folder, count=6, size=(20, 30)):
+    """Make a small tree of pictures; return their paths below *folder*, in the order of a plan."""
+    names = []
+    for number in range(count):
+        name = f"p{number}.png" if number % 3 else f"s{number}/p.png"
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+        names.append(name)
+    return sorted(names, key=lambda name: (name.count("/"), name))
+
+
+def contents(folder):
+    """Return the bytes of all files below *folder*, but for the manifest."""
+    kept = {}
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != tree.OWN]
+        for name in names:
+            path = os.path.join(where, name)
+            with open(path, "rb") as file:
+                kept[os.path.relpath(path, folder)] = file.read()
+    return kept
+
+
+def lines(folder):
+    with open(os.path.join(folder, tree.OWN, manifest.NAME)) as file:
+        return [json.loads(text) for text in file]
+
+
+def objects(done):
+    return [json.loads(text) for text in done.out.splitlines()]
+
+
+def test_a_folder_is_pooled_into_a_mirrored_tree_with_the_right_pixels(cli):
+    names = photos("in")
+    done = cli("batch", "in", "-o", "out", "-m", "avg", "-k", "2")
+    assert done.code == 0
+    assert done.out.decode().splitlines() == [f"out/{name}" for name in names]
+    assert sorted(contents("out")) == sorted(names)
+    for name in names:
+        with Image.open(f"in/{name}") as source, Image.open(f"out/{name}") as small:
+            pixels = np.asarray(source)
+            expected = np.stack([oracle.pool(pixels[..., c], "avg", (2, 2), dtype=np.uint8) for c in range(3)], -1)
+            assert np.array_equal(np.asarray(small), expected)
+    assert {(one["status"], one["name"]) for one in lines("out")} == {("done", name) for name in names}
+    for one in lines("out"):
+        assert one["out"]["bytes"] == os.path.getsize(os.path.join("out", one["name"]))
+
+
+def test_bad_files_fail_by_name_and_the_others_are_done(cli, samples):
+    names = photos("in", 4)
+    whole = (samples / "photo_rgb.png").read_bytes()
+    bad = {"cut.png": whole[:-40], "damaged.png": whole[:5000] + b"\0" * 9 + whole[5009:], "empty.png": b""}
+    for name, data in bad.items():
+        with open(f"in/{name}", "wb") as file:
+            file.write(data)
+    os.mkfifo("in/fifo.png")
+    os.symlink("nowhere", "in/dangling.png")
+    os.symlink("loop.png", "in/loop.png")
+    with open("in/notes.txt", "w") as file:
+        file.write("not a picture")
+    os.symlink(".", "in/again")
+    done = cli("batch", "in", "-o", "out", "--json")
+    assert done.code == 3
+    failed = [one for one in objects(done) if one["status"] == "failed"]
+    reasons = {os.path.basename(one["input"]): one["error"]["message"] for one in failed}
+    assert set(reasons) == {*bad, "fifo.png", "dangling.png", "loop.png"}
+    for name, word in {
+        "cut.png": "truncated", "damaged.png": "damaged", "empty.png": "empty file", "fifo.png": "not a regular file",
+        "dangling.png": "no such file", "loop.png": "symbolic link",
+    }.items():  # fmt: skip
+        assert word in reasons[name]
+    assert sorted(contents("out")) == sorted(names)
+    said = [" ".join(text.split()) for text in done.err.splitlines()]
+    assert {"done 4", "ignored: not a picture or tensor 2", "failed: empty file 1"} <= set(said)
+    assert "Traceback" not in done.err
+    assert {one["status"] for one in lines("out")} == {"done", "failed"}
+
+
+def test_a_named_file_always_counts(cli):
+    photos("in", 1)
+    with open("notes.txt", "w") as file:
+        file.write("text")
+    done = cli("batch", "in", "notes.txt", "missing.png", "-o", "out")
+    assert done.code == 3
+    assert "error: notes.txt: not a picture or tensor" in done.err
+    assert "error: missing.png: no such file" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["empty", "-o", "out"], "no file matched"),
+        (["text", "-o", "out"], "sources must hold a picture or a tensor, got 1 other files"),
+        (["in", "-I", "*.jpg", "-o", "out"], "no file matched"),
+        (["in", "-o", "in/out"], "must lie outside"),
+        (["in", "-o", "in"], "must lie outside"),
+        (["in", "-o", "link"], "must lie outside"),
+        (["in/p1.png", "-o", "in"], "output must not be an input"),
+        (["in"], "missing option '--output'"),
+        (["-o", "out"], "must be given folders or files"),
+        (["-", "-o", "out"], "got -"),
+        (["in", "-o", "-"], "got -"),
+        (["in", "-0", "-o", "out"], "-0 must be used with --files-from"),
+        (["--files-from", "none", "-o", "out"], "none: no such file"),
+        (["in", "--flat", "--template", "x", "-o", "out"], "--flat"),
+        (["in", "--flat", "-o", "out"], "outputs must differ"),
+        (["in", "--exists", "ask", "-o", "out"], "exists must be one of error, skip, newer, overwrite, got 'ask'"),
+        (["in", "-F", "gif", "-o", "out"], "gif"),
+        (["in", "-j", "0", "-o", "out"], "--jobs"),
+        (["in", "--max-memory", "much", "-o", "out"], "max-memory"),
+        (["in", "--max-errors", "0", "-o", "out"], "--max-errors"),
+        (["in", "-k", "0", "-o", "out"], "kernel"),
+        (["in", "-o", "theirs"], "theirs/p1.png exists, and 1 more"),
+    ],
+)
+def test_a_refused_plan_reads_and_writes_nothing(cli, arguments, said):
+    photos("in", 6)
+    os.mkdir("empty")
+    os.mkdir("text")
+    with open("text/x.txt", "w") as file:
+        file.write("text")
+    os.symlink("in", "link")
+    shutil.copytree("in", "theirs")
+    for name in ("p1.png", "p2.png"):
+        os.rename(f"theirs/{name}", f"{name}")
+    shutil.rmtree("theirs")
+    os.mkdir("theirs")
+    for name in ("p1.png", "p2.png"):
+        os.rename(name, f"theirs/{name}")
+    before = contents(".")
+    done = cli("batch", *arguments)
+    assert (done.code, done.out) == (2, b"")
+    assert said in done.err.lower().replace("missing option '--output' / '-o'", "missing option '--output'")
+    assert contents(".") == before
+    assert not os.path.exists("out")
+    assert not os.path.exists(f"theirs/{tree.OWN}")
+
+
+def test_an_output_folder_below_the_source_is_fine_when_it_is_left_out(cli):
+    names = photos("in", 3)
+    for _ in range(2):
+        assert cli("batch", "in", "-o", "in/out", "-x", "out").code == 0
+    assert sorted(contents("in/out")) == sorted(names)
+
+
+@pytest.mark.parametrize("end", ["\n", "\0"])
+def test_files_from_a_list_keep_their_paths_below_the_output(cli, end):
+    names = photos("in", 3)
+    listed = [f"in/{name}" for name in names]
+    with open("list", "w") as file:
+        file.write(
+            "".join(
+                name + end
+                for name in [*listed[:-1], os.path.abspath(listed[-1]), f"../{os.path.basename(os.getcwd())}/in/p1.png"]
+            )
+        )
+    done = cli("batch", "--files-from", "list", *(["-0"] if end == "\0" else []), "-o", "out")
+    assert done.code == 0, done.err
+    here = os.getcwd().strip("/")
+    assert sorted(contents("out")) == sorted(
+        [*listed[:-1], f"{here}/{listed[-1]}", f"{os.path.basename(here)}/in/p1.png"]
+    )
+
+
+def test_a_list_in_a_pipe_that_names_nothing_matches_nothing(tmp_path):
+    command = [sys.executable, "-m", "poolcli", "batch", "--files-from", "-", "-o", "out"]
+    done = subprocess.run(command, input=b"", capture_output=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: no file matched")
+
+
+def test_a_dry_run_prints_the_plan_with_shapes_and_writes_nothing(cli):
+    photos("in", 2)
+    done = cli("batch", "in", "-o", "out", "-k", "4", "-n")
+    assert done.code == 0
+    assert done.out.decode().splitlines() == [
+        "in/p1.png -> out/p1.png  20x30x3 uint8 png -> 5x7x3 uint8 png",
+        "in/s0/p.png -> out/s0/p.png  20x30x3 uint8 png -> 5x7x3 uint8 png",
+    ]
+    assert not os.path.exists("out")
+    assert cli("batch", "in", "-o", "out", "-k", "4").code == 0
+    again = cli("batch", "in", "-o", "out", "-k", "4", "-n", "--json")
+    assert [(one["status"], one["reason"]) for one in objects(again)] == [("skipped", "up to date")] * 2
+
+
+# --- resuming ----------------------------------------------------------------------------------------------------
+
+
+def times(folder):
+    return {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in contents(folder)}
+
+
+def test_a_second_run_does_nothing_and_a_changed_source_alone_is_redone(cli):
+    names = photos("in")
+    run = ("batch", "in", "-o", "out", "--json")
+    assert cli(*run).code == 0
+    before = times("out")
+    again = cli(*run)
+    assert again.code == 0
+    assert [one["status"] for one in objects(again)] == ["skipped"] * len(names)
+    assert times("out") == before
+    os.utime(f"in/{names[2]}")
+    os.remove(f"out/{names[3]}")
+    with open(f"out/{names[4]}", "ab") as file:
+        file.write(b"x")
+    redone = [one["input"] for one in objects(cli(*run)) if one["status"] == "done"]
+    assert redone == [f"in/{name}" for name in names[2:5]]
+
+
+def test_other_parameters_redo_all_and_no_resume_does_too(cli):
+    names = photos("in", 3)
+    assert cli("batch", "in", "-o", "out").code == 0
+    for options in (["-k", "3"], ["-k", "3", "--no-resume"]):
+        done = cli("batch", "in", "-o", "out", "--json", *options)
+        assert [one["status"] for one in objects(done)] == ["done"] * len(names)
+    with Image.open(f"out/{names[0]}") as image:
+        assert image.size == (10, 6)
+
+
+def test_a_renamed_output_folder_goes_on_and_another_source_does_not_pass_for_the_first(cli):
+    photos("in", 2)
+    assert cli("batch", "in", "-o", "out").code == 0
+    os.rename("out", "small")
+    assert {one["status"] for one in objects(cli("batch", "in", "-o", "small", "--json"))} == {"skipped"}
+    shutil.copytree("in", "other")  # the same sizes and times
+    assert {one["status"] for one in objects(cli("batch", "other", "-o", "small", "--json"))} == {"done"}
+
+
+def test_lines_that_make_no_sense_are_skipped_and_a_torn_one_harms_no_other(cli):
+    names = photos("in", 3)
+    assert cli("batch", "in", "-o", "out", "-j", "1").code == 0
+    path = os.path.join("out", tree.OWN, manifest.NAME)
+    kept = Path(path).read_bytes().splitlines(keepends=True)
+    with open(path, "wb") as file:
+        started = kept[2].replace(b'"status": "done"', b'"status": "started"')
+        file.write(b"\xff\xfe\n[1]\n{}\nnull\n" + kept[0] + kept[1] + started + kept[2][: len(kept[2]) // 2])
+    done = objects(cli("batch", "in", "-o", "out", "-j", "1", "--json"))
+    assert [one["status"] for one in done] == ["skipped", "skipped", "done"]
+    assert len(lines("out")) == 3
+    assert [one["name"] for one in lines("out")] == names
+
+
+def test_the_manifest_does_not_grow_from_run_to_run(cli):
+    photos("in", 3)
+    assert cli("batch", "in", "-o", "out").code == 0
+    size = len(lines("out"))
+    for kernel in "23232":
+        assert cli("batch", "in", "-o", "out", "-k", kernel).code == 0
+    assert len(lines("out")) == size == 3
+
+
+def test_a_file_of_somebody_elses_survives_a_failure_on_record(cli):
+    photos("in", 2)
+    with open("in/p1.png", "wb"):
+        pass
+    assert cli("batch", "in", "-o", "out").code == 3
+    with open("out/p1.png", "wb") as file:
+        file.write(b"mine")
+    photos("in", 2)
+    done = cli("batch", "in", "-o", "out")
+    assert (done.code, "out/p1.png exists" in done.err) == (2, True)
+    assert contents("out")["p1.png"] == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "kept"), [("error", 2, True), ("skip", 0, True), ("overwrite", 0, False), ("newer", 0, False)]
+)
+def test_every_policy_for_what_exists(cli, policy, code, kept):
+    photos("in", 2)
+    os.mkdir("out")
+    with open("out/p1.png", "wb") as file:
+        file.write(b"mine")
+    os.utime("out/p1.png", (1, 1))
+    assert cli("batch", "in", "-o", "out", "--exists", policy).code == code
+    assert (contents("out")["p1.png"] == b"mine") is kept
+    assert os.path.exists("out/s0/p.png") is (code == 0)
+    if policy == "newer":
+        assert cli("batch", "in", "-o", "out", "--exists", "error").code == 0
+
+
+def test_an_output_that_appears_meanwhile_is_kept(cli, monkeypatch):
+    photos("in", 1)
+    real = runner.run
+
+    def run(job, *arguments, **options):
+        os.makedirs(os.path.dirname(job.output), exist_ok=True)
+        with open(job.output, "wb") as file:
+            file.write(b"theirs")
+        return real(job, *arguments, **options)
+
+    monkeypatch.setattr(runner, "run", run)
+    done = cli("batch", "in", "-o", "out")
+    assert done.code == 4
+    assert done.err.startswith("error: out/s0/p.png: exists already\nhint: --exists overwrite replaces it\n")
+    assert contents("out") == {"s0/p.png": b"theirs"}
+    monkeypatch.undo()
+
+
+# --- the run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_records_and_bytes_are_the_same_for_any_number_of_jobs(cli, monkeypatch, jobs):
+    names = photos("in", 12)
+    with open("in/p1.png", "wb"):
+        pass
+    assert cli("batch", "in", "-o", "expected", "-j", "1").code == 3
+    real = runner.run
+
+    def run(job, *arguments, **options):  # the first take longest
+        time.sleep(0.002 * (12 - names.index(os.path.relpath(job.input, "in"))))
+        return real(job, *arguments, **options)
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(batch, "WINDOW", 2)
+    done = cli("batch", "in", "-o", "out", "-j", jobs, "--json")
+    assert done.code == 3
+    assert [os.path.relpath(one["input"], "in") for one in objects(done)] == names
+    assert contents("out") == contents("expected")
+
+
+def test_a_bug_in_one_file_is_a_record_and_stops_nothing(cli, monkeypatch):
+    photos("in", 3)
+    real = runner.run
+    monkeypatch.setattr(runner, "run", lambda job, *a, **o: 1 / 0 if job.input == "in/p1.png" else real(job, *a, **o))
+    done = cli("batch", "in", "-o", "out")
+    assert done.code == 70
+    assert "error: in/p1.png: bug: ZeroDivisionError: division by zero" in done.err
+    assert sorted(contents("out")) == ["p2.png", "s0/p.png"]
+
+
+def test_max_errors_stops_early_and_says_so(cli):
+    photos("in", 9)
+    for number in (1, 2, 4):
+        with open(f"in/p{number}.png", "wb"):
+            pass
+    done = cli("batch", "in", "-o", "out", "-j", "1", "--max-errors", "2")
+    assert done.code == 3
+    assert "error: stopped early: 2 failed; 0 of 9 files done" in done.err
+    assert "not done" in done.err
+    assert cli("batch", "in", "-o", "out", "--json").out.count(b'"status": "done"') == 6
+
+
+def test_a_folder_that_vanishes_fails_its_files_and_no_others(cli, monkeypatch):
+    names = photos("in", 6)
+    real = runner.run
+
+    def run(job, *arguments, **options):
+        if job.input == f"in/{names[0]}":
+            shutil.rmtree("in/s0")
+        return real(job, *arguments, **options)
+
+    monkeypatch.setattr(runner, "run", run)
+    done = cli("batch", "in", "-o", "out", "-j", "1")
+    assert done.code == 3
+    assert done.err.splitlines()[0] == "error: in/s0/p.png: no such file"
+    assert sorted(contents("out")) == sorted(set(names) - {"s0/p.png"})
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure(cli, monkeypatch):
+    photos("in", 3)
+    real = os.scandir
+
+    def scandir(path):
+        if path == "in/s0":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    done = cli("batch", "in", "-o", "out")
+    assert done.code == 3
+    assert "error: in/s0: cannot be listed: permission denied" in done.err
+    assert sorted(contents("out")) == ["p1.png", "p2.png"]
+
+
+def test_an_output_folder_that_is_removed_meanwhile_is_an_error(cli, monkeypatch):
+    photos("in", 3)
+    real = runner.run
+
+    def run(job, *arguments, **options):
+        shutil.rmtree("out")
+        return real(job, *arguments, **options)
+
+    monkeypatch.setattr(runner, "run", run)
+    done = cli("batch", "in", "-o", "out", "-j", "1")
+    assert done.code == 4
+    assert f"error: out/{tree.OWN}/{manifest.NAME}: was removed while the batch ran" in done.err
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_an_output_folder_that_cannot_be_made_is_exit_4(cli, where):
+    photos("in", 1)
+    with open("file", "w"):
+        pass
+    done = cli("batch", "in", "-o", where)
+    assert done.code == 4
+    assert done.err.startswith(f"error: {where}/{tree.OWN}: part of the path is not a folder")
+
+
+AWKWARD = [
+    "-rf.png", "a\nb.png", "\x1b[2J.png", "[bold red]x[].png", os.fsdecode(b"\xff\xfe.png"), "~.png", " trailing .png",
+    "a" * 251 + ".png", "{stem}.png", "%s.png", "http:x.png",
+]  # fmt: skip
+
+
+def test_awkward_names_are_pooled_shown_escaped_and_resumed(cli):
+    os.mkdir("in")
+    for name in AWKWARD:
+        Image.new("L", (4, 4)).save("x.png")
+        os.rename("x.png", f"in/{name}")
+    done = cli("batch", "in", "-o", "out", "-v", "--files-from", os.devnull)
+    assert done.code == 0, done.err
+    assert set(contents("out")) == set(AWKWARD)
+    assert set(done.out.split(b"out/")) >= {os.fsencode(name) + b"\n" for name in AWKWARD}
+    assert "\x1b" not in done.err
+    assert len([line for line in done.err.splitlines() if ": engine " in line]) == len(AWKWARD)
+    again = cli("batch", "in", "-o", "out", "--json")
+    assert {one["status"] for one in objects(again)} == {"skipped"}
+    assert {one["input"] for one in objects(again)} == {f"in/{name}" for name in AWKWARD}
+
+
+def test_awkward_names_that_fail_are_one_line_each(cli):
+    os.mkdir("in")
+    for name in AWKWARD:
+        with open(f"in/{name}", "wb"):
+            pass
+    done = cli("batch", "in", "-o", "out", "-q")
+    assert done.code == 3
+    assert len(done.err.splitlines()) == len(AWKWARD)
+    assert all(one.endswith(": empty file") for one in done.err.splitlines())
+    assert "\x1b" not in done.err
+
+
+def test_a_second_batch_is_kept_out_of_the_folder(cli):
+    photos("in", 1)
+    with manifest.opened("out", durable=False):
+        done = cli("batch", "in", "-o", "out")
+    assert done.code == 2
+    assert done.err.splitlines()[0] == "error: out: another batch is at work there"
+    assert cli("batch", "in", "-o", "out").code == 0
+
+
+def test_what_a_killed_run_left_is_removed_and_nobody_elses(cli):
+    photos("in", 3)
+    assert cli("batch", "in", "-o", "out").code == 0
+    with manifest.opened("out", durable=False) as kept:
+        mark = kept.mark
+    for name in (f".poolcli-{mark}0123abcd.tmp", ".poolcli-0123abcd.tmp"):
+        for folder in ("out", "out/s0", f"out/{tree.OWN}"):
+            with open(f"{folder}/{name}", "w"):
+                pass
+    assert cli("batch", "in", "-o", "out").code == 0
+    left = {os.path.join(where, name) for where, _, names in os.walk("out") for name in names if name.endswith(".tmp")}
+    assert left == {f"{folder}/.poolcli-0123abcd.tmp" for folder in ("out", "out/s0", f"out/{tree.OWN}")}
+
+
+def test_quiet_says_nothing_and_the_summary_agrees_with_the_disk(cli):
+    names = photos("in", 4)
+    assert cli("batch", "in", "-o", "quiet", "-q").err == ""
+    done = cli("batch", "in", "-o", "out")
+    size = sum(map(len, contents("out").values()))
+    assert f"{size / 1e6:.1f} MB out" in done.err
+    for word in ("done", "files/s", "Mpix/s", "time of all threads: read", "decode", "pool", "encode", "write"):
+        assert word in done.err
+    assert len(names) == 4
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(cli, monkeypatch):
+    from poolcli.cli import report
+
+    photos("in", 3)
+    monkeypatch.setattr(report, "EVERY", 0)
+    err = cli("batch", "in", "-o", "out").err
+    assert [text.split(",")[0] for text in err.splitlines()[:3]] == [f"{n} of 3 files" for n in (1, 2, 3)]
+
+
+def test_progress_on_a_terminal_is_a_bar(tmp_path):
+    import pty
+
+    photos(tmp_path / "in", 3)
+    with open(tmp_path / "in" / "x.png", "w"):
+        pass
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "poolcli", "batch", "in", "-o", "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave, cwd=tmp_path, env=environment) as running:
+        os.close(slave)
+        text = b""
+        while True:
+            try:
+                text += os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+        out = running.stdout.read()
+    os.close(master)
+    assert running.returncode == 3
+    assert out.decode().splitlines() == [f"out/{name}" for name in ("p1.png", "p2.png", "s0/p.png")]
+    for word in (b"4/4", b"Mpix/s", b"1 failed", b"empty file"):
+        assert word in text
+
+
+# --- memory and warnings -----------------------------------------------------------------------------------------
+
+
+def hold(memory, number, size, need, trace, barrier=None):
+    with memory.share(number, size):
+        if barrier is not None:
+            barrier.wait(5)
+        alone = memory.take(number, need)
+        trace.append(("in", number, alone))
+        time.sleep(0.01)
+        trace.append(("out", number, alone))
+
+
+def test_memory_in_flight_stays_within_its_bound_and_the_large_run_alone():
+    memory, trace = batch.Memory(100), []
+    needs = [30, 40, 250, 30, 60, 90, 10, 10, 101, 50]
+    threads = [
+        threading.Thread(target=hold, args=(memory, number, 1, need, trace)) for number, need in enumerate(needs)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    held, most = {}, 0
+    for what, number, alone in trace:
+        if what == "in":
+            assert alone == (needs[number] > 100)
+            held[number] = needs[number]
+            assert sum(held.values()) <= 100 or len(held) == 1
+            most = max(most, len(held))
+        else:
+            del held[number]
+    assert len(trace) == 2 * len(needs)
+    assert most > 1
+
+
+def test_those_that_wait_for_memory_are_served_in_the_order_of_the_plan():
+    memory, trace, barrier = batch.Memory(10), [], threading.Barrier(4)
+    threads = [threading.Thread(target=hold, args=(memory, n, 1, 10, trace, barrier)) for n in (3, 1, 0, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    order = [number for what, number, _ in trace if what == "in"]
+    assert sorted(order) == [0, 1, 2, 3]
+    assert order[1:] == sorted(order[1:])  # who comes first may not know of the others yet
+
+
+def test_a_closed_memory_lets_nobody_in():
+    memory = batch.Memory(10)
+    memory.close()
+    with pytest.raises(batch.Dropped), memory.share(0, 1):
+        pass
+
+
+def test_a_file_above_the_bound_uses_all_threads_and_others_one(cli):
+    photos("in", 2)
+    done = objects(cli("batch", "in", "-o", "out", "--json", "--engine", "numba"))
+    assert {one["threads"] for one in done} == {1}
+    from poolcli.core.threads import usable_cpus
+
+    done = objects(cli("batch", "in", "-o", "alone", "--json", "--engine", "numba", "--max-memory", "1K"))
+    assert {one["threads"] for one in done} == {usable_cpus()}
+    assert contents("out") == contents("alone")
+
+
+def test_warnings_stay_with_the_record_of_their_thread(monkeypatch):
+    import warnings
+
+    def warned(job, request, *_, **__):
+        for number in range(20):
+            warnings.warn(f"{job.input} {number}", PoolWarning, stacklevel=1)
+            time.sleep(0.0002)
+        return records.Record("done", job.input, None, request), None
+
+    monkeypatch.setattr(runner, "_run", warned)
+    said = {}
+
+    def work(name):
+        said[name] = runner.run(plan.Job(name, None, None), REQUEST, force=False)[0].warnings
+
+    before = warnings.filters[:], warnings.showwarning
+    threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert said == {f"t{n}": tuple(f"t{n} {i}" for i in range(20)) for n in range(8)}
+    assert (warnings.filters, warnings.showwarning) == before
+
+
+def test_failures_keep_no_arrays_alive():
+    error = OutputError("no space left on device")
+    try:
+        os.rmdir(os.path.abspath(os.sep))  # the system refuses
+    except OSError as cause:
+        error.__cause__ = cause
+        number = cause.errno
+    record = runner.failed(plan.Job("x", "y", None), REQUEST, error)
+    assert error.__cause__.__traceback__ is not None
+    assert record.error.message == "y: no space left on device"
+    assert record.error.__cause__.errno == number
+    assert record.error.__traceback__ is record.error.__cause__.__traceback__ is None
+
+
+SOAK = """
+import os, sys
+from poolcli.cli import report
+from poolcli.cli.app import run
+
+seen = []
+
+def sample(meter, real=report.Meter.move):
+    real(meter)
+    with open("/proc/self/statm") as file:
+        resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    seen.append((resident, len(os.listdir("/proc/self/fd"))))
+
+report.Meter.move = sample
+code = run(["batch", sys.argv[1], "-o", sys.argv[2], "-q", "-j", "2"])
+resident, descriptors = zip(*seen)
+print(code, len(seen), max(resident[300:]) - resident[300], max(descriptors), min(descriptors[9:]))
+"""
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good", "damaged"])
+def test_a_thousand_files_take_no_more_memory_and_descriptors_than_some(tmp_path, good):
+    (tmp_path / "in").mkdir()
+    array = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    np.save(tmp_path / "x.npy", array)
+    data = (tmp_path / "x.npy").read_bytes()
+    for number in range(1000):
+        (tmp_path / "in" / f"{number}.npy").write_bytes(data if good else data[:-1])
+    done = subprocess.run(
+        [sys.executable, "-c", SOAK, "in", "out"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    code, seen, growth, most, least = map(int, done.stdout.splitlines()[-1].split())
+    assert (code, seen) == (0 if good else 3, 1000)
+    assert growth < 4e6
+    assert most - least <= 8  # two files being read and written, two folders
+    assert len(contents(tmp_path / "out")) == (1000 if good else 0)
+
+
+def test_a_look_at_a_file_is_its_head_and_its_size():
+    head, found = files.peek(__file__)
+    assert (head, found.st_size) == (Path(__file__).read_bytes()[:512], os.path.getsize(__file__))
