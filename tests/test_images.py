@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from poolcli.errors import InputError, LimitError, UsageError
-from poolcli.media import contents, images
+from poolcli.media import codecs, contents, images
 from poolcli.media.formats import FORMATS, by_name, by_suffix, check, sniff, writable
 
 LIMIT = 10**9
@@ -83,12 +83,12 @@ def refusal(data, kind=InputError):
     return caught.value.message
 
 
-def isolated(code, payload):
-    """Run code in a fresh interpreter without imagecodecs, which poolcli does not require; return its output."""
-    head = "import pickle, sys; sys.modules['imagecodecs'] = None; data = pickle.load(sys.stdin.buffer)\n"
-    done = subprocess.run(
-        [sys.executable, "-c", head + code], input=pickle.dumps(payload), capture_output=True, check=False
-    )
+def isolated(code, payload, *, hide=True):
+    """Run code in a fresh interpreter, without imagecodecs if it is to hide; return its output."""
+    head = "import pickle, sys; data = pickle.load(sys.stdin.buffer)\n"
+    head += "sys.modules['imagecodecs'] = None\n" if hide else ""
+    command = [sys.executable, *(["-W", "ignore:imagecodecs cannot load"] if hide else []), "-c", head + code]
+    done = subprocess.run(command, input=pickle.dumps(payload), capture_output=True, check=False)
     assert done.stderr.decode() == ""
     assert done.returncode == 0
     return done.stdout.decode()
@@ -433,6 +433,9 @@ def test_every_row_of_the_format_table_holds_or_refuses(format_, dtype, channels
         assert caught.value.hint.startswith("-F ")
         return
     pixels = pixels[:, :, 0] if channels == 1 else pixels
+    if format_.name == "png" and dtype == "uint16" and channels > 1 and codecs.codec("png") is None:
+        assert "16-bit colour" in refusal(encode(pixels, "png"))
+        return
     content = decode(encode(pixels, format_.name))
     assert content.header.format == format_.name
     assert content.warnings == ()
@@ -453,7 +456,7 @@ def test_what_the_table_holds_is_what_issue_and_guide_promise():
         for format_ in FORMATS
     }
     bytes_ = {("uint8", channels) for channels in (1, 2, 3, 4)}
-    assert held["png"] == bytes_ | {("bool", 1), ("uint16", 1)}
+    assert held["png"] == bytes_ | {("bool", 1)} | {("uint16", channels) for channels in (1, 2, 3, 4)}
     assert held["jpeg"] == {("uint8", 1), ("uint8", 3)}
     assert held["webp"] == bytes_
     assert held["bmp"] == {("bool", 1), ("uint8", 1), ("uint8", 3)}
@@ -466,7 +469,14 @@ def test_what_the_table_holds_is_what_issue_and_guide_promise():
 @pytest.mark.parametrize(
     ("name", "shape", "dtype", "mode", "message", "hint"),
     [
-        ("png", (4, 5, 3), "uint16", None, "png cannot hold uint16 RGB pixels", "-F tiff or npy, or --dtype uint8"),
+        (
+            "webp",
+            (4, 5, 3),
+            "uint16",
+            None,
+            "webp cannot hold uint16 RGB pixels",
+            "-F png or tiff or npy, or --dtype uint8",
+        ),
         (
             "png",
             (4, 5),
@@ -627,12 +637,16 @@ def test_16_bit_grey_keeps_its_depth_and_its_key():
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_16_bit_colour_png_is_refused_not_narrowed(colour, channels):
-    data = png(noise((6, 9, channels), "uint16"), 16, colour)
-    assert refusal(data) == "16-bit colour is not supported in this format"
-    with pytest.raises(InputError) as caught:
-        contents.probe(data, max_pixels=LIMIT)
-    assert caught.value.hint == "convert it to TIFF"
+def test_16_bit_colour_png_is_refused_not_narrowed_where_pillow_has_to_read_it(colour, channels):
+    answer = isolated(
+        "from poolcli.errors import InputError; from poolcli.media import contents\n"
+        "for call in (contents.decode, contents.probe):\n"
+        "    try: call(data, max_pixels=100)\n"
+        "    except InputError as error: print(error, error.hint, sep='; ')\n",
+        png(noise((6, 9, channels), "uint16"), 16, colour),
+    )
+    line = "16-bit colour is not supported in this format; convert it to TIFF, or install imagecodecs\n"
+    assert answer == 2 * line
 
 
 def test_16_bit_pnm_is_read_as_grey_and_refused_as_colour():
@@ -1046,7 +1060,8 @@ def raw_tiff(rows, columns, compression):
 @pytest.mark.parametrize(
     "size", [(9460, 9460), (13_380, 13_380), (30_000, 30_000), (65_500, 65_500), (2**31 - 1, 2**31 - 1)]
 )
-def test_headers_that_promise_too_much_are_refused_in_little_memory(size):
+@pytest.mark.parametrize("hide", [False, True], ids=["imagecodecs", "Pillow"])
+def test_headers_that_promise_too_much_are_refused_in_little_memory(size, hide):
     code = (
         "from poolcli.errors import PoolError; from poolcli.media import contents\n"
         "for case in data:\n"
@@ -1056,7 +1071,7 @@ def test_headers_that_promise_too_much_are_refused_in_little_memory(size):
         # ru_maxrss would count the parent's, too
         "print(*(int(s.split()[1]) // 1024 for s in open('/proc/self/status') if s.startswith('VmHWM')))\n"
     )
-    *codes, megabytes = isolated(code, bombs(*size)).split()
+    *codes, megabytes = isolated(code, bombs(*size), hide=hide).split()
     assert len(codes) == 8
     assert set(codes) <= {"3", "5"}
     assert int(megabytes) < 300
@@ -1076,14 +1091,23 @@ def test_a_key_is_refused_for_a_picture():
 # --- Start-up ---
 
 
-@pytest.mark.parametrize(("name", "unwanted"), [("png", {"tifffile", "imagecodecs"}), ("jpeg", {"tifffile"})])
-def test_only_the_libraries_that_a_format_needs_are_imported(name, unwanted):
+@pytest.mark.parametrize(
+    ("name", "hide", "unwanted"),
+    [
+        ("png", False, {"PIL", "tifffile"}),
+        ("jpeg", False, {"tifffile"}),
+        ("png", True, {"tifffile"}),
+        ("jpeg", True, {"tifffile"}),
+    ],
+)
+def test_only_the_libraries_that_a_format_needs_are_imported(name, hide, unwanted):
     answer = isolated(
         "from poolcli.media import contents, formats\n"
-        "before = {'PIL', 'imageio', 'tifffile'} & set(sys.modules)\n"
+        "before = {'PIL', 'imageio', 'tifffile', 'imagecodecs'} & {name for name in sys.modules if sys.modules[name]}\n"
         "content = contents.decode(data[0], max_pixels=10**9)\n"
         "contents.encode(content.pixels, formats.by_name(data[1]), content.meta)\n"
         "print(before, sorted(name for name in sys.modules if name in data[2] and sys.modules[name]))",
         (encode(scene(), name), name, unwanted),
+        hide=hide,
     )
     assert answer == "set() []\n"

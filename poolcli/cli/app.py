@@ -14,7 +14,6 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from poolcli import __version__
-from poolcli.cli.report import drop_stdout, say_error
 from poolcli.errors import LimitError, PoolError, UsageError
 
 if TYPE_CHECKING:
@@ -122,6 +121,8 @@ def run(arguments: list[str]) -> int:
 
 def _ended(error: BaseException) -> int:
     """Say how the command ended, and return the exit code for it."""
+    from poolcli.cli.report import drop_stdout, say_error
+
     if isinstance(error, (ClosedPipe, BrokenPipeError)):
         drop_stdout()
         return 128 + signal.SIGPIPE

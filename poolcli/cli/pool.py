@@ -12,7 +12,6 @@ from poolcli.cli.app import COMMANDS
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError, UsageError
-from poolcli.jobs import plan, records, runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +53,8 @@ def pool(
     verbose: options.Verbose = False,
     debug: options.Debug = False,  # noqa: ARG001 -- the entry point looks for it
 ) -> int:
+    from poolcli.jobs import records, runner
+
     request = records.Request(
         lookup(method),
         Window(kernel, stride, padding, dilation, ceil, count_include_pad).over(2),
@@ -89,6 +90,8 @@ def pool(
 def _jobs(
     inputs: list[str], output: str | None, request: Request, *, format: str | None, force: bool, show: bool
 ) -> list[Job]:
+    from poolcli.jobs import plan
+
     if not show:
         return plan.plan(inputs, output, method=request.method, window=request.window, format=format, force=force)
     if output is not None or format is not None:
@@ -117,6 +120,8 @@ def _talk(record: Record, *, explain: bool, quiet: bool, verbose: bool) -> None:
 
 def _deliver(record: Record, array: NDArray[Any] | None, *, json: bool, show: bool) -> None:
     if json:
+        from poolcli.jobs import records
+
         report.print_json(records.as_json(record))
     elif record.status == "failed":
         return

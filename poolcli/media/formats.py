@@ -124,8 +124,8 @@ FORMATS = (
     Format(
         "png",
         (".png", ".apng"),
-        "lossless; bool is 1-bit; 16-bit grey only",
-        (("bool", (1,)), ("uint8", (1, 2, 3, 4)), ("uint16", (1,))),
+        "lossless; bool is 1-bit",
+        (("bool", (1,)), ("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
     ),
     Format(
         "jpeg",

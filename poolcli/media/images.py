@@ -1,7 +1,8 @@
 """Pictures: bytes to upright pixels and back through imageio, with depth, alpha, profile, EXIF and DPI kept.
 
 Pixels pass through imageio with bytes and a named plugin, never a path or a guess; Pillow and tifffile are
-asked for headers and metadata only. The last section decides who decodes and encodes what.
+asked for headers and metadata only, and Pillow not at all for a PNG that has no metadata but its resolution (25 ms
+less of a start). The last section decides who decodes and encodes what.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import io
 import math
 import struct
 import warnings
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from poolcli.errors import InputError, LimitError, OutputError, PoolError
+from poolcli.media import codecs
 from poolcli.media.files import shown
 from poolcli.media.formats import NUMERIC, Header
 
@@ -170,13 +171,8 @@ def upright(pixels: NDArray[Any], orientation: int | None) -> NDArray[Any]:
 
 
 def _settle() -> None:
-    """Put process-wide switches of the libraries where they cannot surprise; others may have moved them."""
-    from PIL import Image, ImageFile
-
-    Image.MAX_IMAGE_PIXELS = None  # our limit rules: Pillow's warns at one size and fails at twice that
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    # What these libraries have to say is either an error or no concern of the user's. A filter, because
-    # `warnings.catch_warnings` is not safe with several threads.
+    """Keep the libraries quiet: what they have to say is either an error or no concern of the user's."""
+    # A filter, because `warnings.catch_warnings` is not safe with several threads.
     warnings.filterwarnings("ignore", module=r"(PIL|imageio|tifffile)\b")
     _silence()
 
@@ -185,7 +181,7 @@ def _settle() -> None:
 def _silence() -> None:
     import logging
 
-    for name in ("PIL", "imageio", "tifffile"):
+    for name in ("PIL", "imageio", "tifffile", "imagecodecs"):
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 
@@ -206,7 +202,7 @@ def _reason(error: Exception) -> str:
     reason = shown(lines[0].strip().rstrip(".")) if lines else ""
     if not reason or "cannot identify" in reason:
         return "its header is not valid"
-    return reason[:1].lower() + reason[1:120]
+    return reason[:120] if reason[1:2].isupper() else reason[:1].lower() + reason[1:120]
 
 
 def _limit(rows: int, columns: int, max_pixels: int, channels: int = 1) -> None:
@@ -221,11 +217,15 @@ def _inspect(data: bytes, format: str, max_pixels: int) -> _Source:
     _settle()
     if format == "tiff":
         return _inspect_tiff(data, max_pixels)
-    chunks = _png_chunks(data) if format == "png" else {}
+    if format == "png":
+        return _inspect_png(data, max_pixels)
     image = _open(data, format)
     _limit(image.height, image.width, max_pixels)
-    _refuse_loss(image, data, chunks)
-    return _pillow_source(image, format, chunks)
+    _refuse_loss(image, data)
+    source = _pillow_source(image, format, {})
+    if format == "jpeg" and image.mode in {"L", "RGB"} and codecs.reads_jpeg(data):
+        return replace(source, plugin="jpeg", options={})
+    return source
 
 
 # The modules of Pillow that read each format. Named, because Pillow would otherwise import and try them all.
@@ -244,16 +244,23 @@ def _open(data: bytes, format: str) -> ImageFile.ImageFile:
     """Read a header with Pillow, as this format and no other."""
     from PIL import Image
 
+    _settle_pillow()
     module = _MODULES[format]
     import_module(f"PIL.{module}ImagePlugin")
     return Image.open(io.BytesIO(data), formats=(module.upper(),))
 
 
-def _refuse_loss(image: Image.Image, data: bytes, chunks: Mapping[bytes, bytes]) -> None:
+def _settle_pillow() -> None:
+    """Put its process-wide switches where they cannot surprise; others may have moved them."""
+    from PIL import Image, ImageFile
+
+    Image.MAX_IMAGE_PIXELS = None  # our limit rules: Pillow's warns at one size and fails at twice that
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _refuse_loss(image: Image.Image, data: bytes) -> None:
     """Refuse what Pillow would quietly narrow or make up."""
-    depth, colour = chunks[b"IHDR"][8:10] if chunks else (8, 0)
-    deep_pnm = image.format == "PPM" and image.mode == "RGB" and _maxval(image) > 255
-    if (depth == 16 and colour in {2, 4, 6}) or deep_pnm:
+    if image.format == "PPM" and image.mode == "RGB" and _maxval(image) > 255:
         raise InputError("16-bit colour is not supported in this format", "convert it to TIFF")
     # A Huffman-coded block takes a bit at least; libjpeg fills what is missing with grey, and takes its time.
     blocks = math.ceil(image.height / 8) * math.ceil(image.width / 8)
@@ -292,37 +299,40 @@ _TRANSPARENT = {"1": _MODES["LA"], "L": _MODES["LA"], "P": _MODES["RGBA"]}
 
 
 def _pillow_source(image: ImageFile.ImageFile, format: str, chunks: Mapping[bytes, bytes]) -> _Source:
-    key = _colour_key(chunks)
+    key = _colour_key(chunks) if chunks else None
     clear = image.has_transparency_data and key is None
     if image.mode not in _MODES:
         raise InputError(f"{image.mode} pixels are not supported")
     target, dtype, channels, mode = (clear and _TRANSPARENT.get(image.mode)) or _MODES[image.mode]
     if key is not None:
         channels, mode = (channels or 1) + 1, mode + "A"
-    orientation, exif, notes = _read_exif(lambda: _pillow_exif(image, chunks))
+    told = _pillow_told(image, mode, chunks)
     bits = chunks[b"IHDR"][8] if chunks else {"1": 1, "I": 16}.get(image.mode, 8)
+    shape = _shape(image.height, image.width, channels, told.orientation)
     return _Source(
-        Header(
-            format,
-            _shape(image.height, image.width, channels, orientation),
-            dtype,
-            mode,
-            bits,
-            getattr(image, "n_frames", 1),
-            orientation,
-        ),
-        Meta(
-            image.info.get("icc_profile"),
-            exif,
-            _dpi(image.info.get("dpi"), orientation),
-            mode,
-            _subsampling(image),
-        ),
+        Header(format, shape, dtype, mode, bits, told.frames, told.orientation),
+        told.meta,
         "pillow",
         {"index": 0, "mode": None if target == image.mode else target, "writeable_output": False},
         partial(_keyed, key=key),
-        warnings=notes,
+        warnings=told.warnings,
     )
+
+
+class _Told(NamedTuple):
+    """What a file tells of a picture beside its pixels."""
+
+    meta: Meta
+    orientation: int | None = None
+    frames: int = 1
+    warnings: tuple[str, ...] = ()
+
+
+def _pillow_told(image: ImageFile.ImageFile, mode: str, chunks: Mapping[bytes, bytes]) -> _Told:
+    orientation, exif, warnings = _read_exif(lambda: _pillow_exif(image, chunks))
+    dpi = _dpi(image.info.get("dpi"), orientation)
+    meta = Meta(image.info.get("icc_profile"), exif, dpi, mode, _subsampling(image))
+    return _Told(meta, orientation, getattr(image, "n_frames", 1), warnings)
 
 
 def _shape(rows: int, columns: int, channels: int, orientation: int | None) -> tuple[int, ...]:
@@ -349,27 +359,51 @@ def _subsampling(image: Image.Image) -> int | None:
 # --- PNG ---
 
 
-def _png_chunks(data: bytes) -> dict[bytes, bytes]:
-    """Return the first chunk of each kind, without pixels, after checking all checksums: Pillow does not."""
-    chunks: dict[bytes, bytes] = {}
-    view, at = memoryview(data), 8
-    while b"IEND" not in chunks:
-        length, kind = struct.unpack(">I4s", data[at : at + 8].ljust(8, b"\xff"))
-        end = at + 8 + length
-        if end + 4 > len(data):
-            raise InputError("truncated png: its last part is missing")
-        if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise InputError(f"damaged png: checksum of {shown(kind.decode('latin-1'))}")
-        chunks.setdefault(kind, b"" if kind == b"IDAT" else data[at + 8 : end])
-        at = end + 4
-    return chunks
+def _inspect_png(data: bytes, max_pixels: int) -> _Source:
+    chunks = codecs.chunks(data)
+    if len(chunks.get(b"IHDR", b"")) != 13:
+        raise InputError("damaged or truncated png: its header is not valid")
+    columns, rows, depth, colour = struct.unpack_from(">IIBB", chunks[b"IHDR"])
+    _limit(rows, columns, max_pixels)
+    _check_deflated(len(data), rows, columns, depth * codecs.CHANNELS.get(colour, 1))
+    if codecs.reads_png(chunks[b"IHDR"]):
+        return _codec_source(data, chunks)
+    if depth == 16 and colour in {2, 4, 6}:  # Pillow would quietly narrow it
+        raise InputError("16-bit colour is not supported in this format", "convert it to TIFF, or install imagecodecs")
+    return _pillow_source(_open(data, "png"), "png", chunks)
+
+
+def _check_deflated(size: int, rows: int, columns: int, bits: int) -> None:
+    """Refuse a header that promises far more than can follow: decoders would make the picture first."""
+    if size * _EXPANSION[8] < rows * math.ceil(columns * bits / 8):
+        raise InputError(f"damaged or truncated png: {size} bytes cannot hold {rows}x{columns} pixels")
+
+
+# Chunks that only Pillow understands: metadata, text that may be metadata, and frames.
+_PILLOWS = frozenset({b"eXIf", b"iCCP", b"tEXt", b"zTXt", b"iTXt", b"acTL"})
+
+
+def _codec_source(data: bytes, chunks: Mapping[bytes, bytes]) -> _Source:
+    columns, rows, bits, colour = struct.unpack_from(">IIBB", chunks[b"IHDR"])
+    key = _colour_key(chunks)
+    channels = codecs.CHANNELS[colour] + (key is not None)
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+    if _PILLOWS.isdisjoint(chunks):
+        told = _Told(Meta(dpi=_dpi(codecs.resolution(chunks.get(b"pHYs")), None), mode=mode))
+    else:
+        told = _pillow_told(_open(data, "png"), mode, chunks)
+    shape = _shape(rows, columns, channels if channels > 1 else 0, told.orientation)
+    header = Header("png", shape, f"uint{bits}", mode, bits, told.frames, told.orientation)
+    return _Source(header, told.meta, "png", {}, partial(_keyed, key=key), warnings=told.warnings)
 
 
 def _colour_key(chunks: Mapping[bytes, bytes]) -> NDArray[Any] | None:
     """Return the grey or colour that a PNG declares transparent, as its decoded pixels have it."""
     if b"tRNS" not in chunks or chunks[b"IHDR"][9] not in {0, 2}:
         return None
-    depth = chunks[b"IHDR"][8]
+    depth, colour = chunks[b"IHDR"][8:10]
+    if len(chunks[b"tRNS"]) != 2 * codecs.CHANNELS[colour]:
+        raise InputError("damaged png: its transparent colour is not a colour")
     key = np.frombuffer(chunks[b"tRNS"], ">u2") & (2**depth - 1)
     scale = 255 // (2**depth - 1) if depth < 8 else 1
     return np.asarray(key * scale)
@@ -519,6 +553,10 @@ def _plain(page: tifffile.TiffPage) -> bool:
         return False
     if page.compression in {34926, 50000} and codec.__module__.startswith("tifffile"):
         return False  # Zstandard without imagecodecs fails only when it is called
+    if page.compression == 7 and codecs.codec("jpeg8") is None:
+        return False
+    if page.photometric == 6 and page.compression == 7:  # the JPEG codec turns its own colours into RGB
+        return page.bitspersample == 8 and page.samplesperpixel == 3 and page.planarconfig == 1
     # White is zero, black is zero, RGB, inks; anything else is a palette or a colour space.
     return page.bitspersample in {8, 16, 32, 64} and page.photometric in {0, 1, 2, 5}
 
@@ -615,6 +653,8 @@ def _read(data: bytes, source: _Source) -> NDArray[Any]:
 @cache
 def _plugin(name: str) -> Any:
     """Return the class that imageio is told to use: never a guess from names and what is installed."""
+    if name in {"png", "jpeg"}:
+        return codecs.plugin(name)
     if name == "tifffile":
         from imageio.plugins.tifffile_v3 import TifffilePlugin
 
@@ -630,29 +670,39 @@ def _plugin(name: str) -> Any:
     return Pillow
 
 
-def _save(pixels: NDArray[Any], extension: str, **options: Any) -> list[Buffer]:
+def _save(plugin: str, pixels: NDArray[Any], extension: str, **options: Any) -> list[Buffer]:
     import imageio.v3 as iio
 
+    with iio.imopen("<bytes>", "w", plugin=_plugin(plugin), extension=extension) as file:
+        return [file.write(pixels, **options)]
+
+
+def _save_pillow(pixels: NDArray[Any], extension: str, **options: Any) -> list[Buffer]:
+    _settle_pillow()
     given = {name: value for name, value in options.items() if value is not None}
-    with iio.imopen("<bytes>", "w", plugin=_plugin("pillow"), extension=extension) as file:
-        return [file.write(pixels, is_batch=False, **given)]
+    return _save("pillow", pixels, extension, is_batch=False, **given)
 
 
 def _save_png(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:  # noqa: ARG001
-    return _save(pixels, ".png", compress_level=6, icc_profile=meta.icc, exif=meta.exif, dpi=meta.dpi)
+    return _save("png", pixels, ".png", icc=meta.icc, exif=meta.exif, dpi=meta.dpi)
 
 
 def _save_jpeg(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:
     cmyk = pixels.ndim == 3 and pixels.shape[2] == 4
-    return _save(
+    subsampling = 2 if meta.subsampling is None else meta.subsampling  # 4:2:0 or as the source was
+    exif = meta.exif if len(meta.exif or b"") < 65534 else None  # the most that a JPEG segment holds
+    if not cmyk and codecs.codec("jpeg8") is not None:
+        options = {"quality": quality, "subsampling": subsampling}
+        return _save("jpeg", pixels, ".jpg", **options, icc=meta.icc, exif=exif, dpi=meta.dpi)
+    return _save_pillow(
         pixels,
         ".jpg",
         mode="CMYK" if cmyk else None,
         quality=quality,
-        # 4:2:0 or as the source was; ink has no chroma, and the codec would thin out three of four inks.
-        subsampling=None if cmyk else 2 if meta.subsampling is None else meta.subsampling,
+        # Ink has no chroma, and the codec would thin out three of four inks.
+        subsampling=None if cmyk else subsampling,
         icc_profile=meta.icc,
-        exif=meta.exif if len(meta.exif or b"") < 65534 else None,  # the most that a JPEG segment holds
+        exif=exif,
         dpi=meta.dpi,
     )
 
@@ -662,7 +712,7 @@ def _save_webp(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Bu
     if grey:
         layers = pixels.reshape(*pixels.shape[:2], -1)
         pixels = np.concatenate([layers[:, :, :1]] * 3 + [layers[:, :, 1:]], axis=2)
-    return _save(
+    return _save_pillow(
         pixels,
         ".webp",
         lossless=quality is None,
@@ -674,11 +724,11 @@ def _save_webp(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Bu
 
 
 def _save_bmp(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:  # noqa: ARG001
-    return _save(pixels, ".bmp", dpi=meta.dpi)
+    return _save_pillow(pixels, ".bmp", dpi=meta.dpi)
 
 
 def _save_pnm(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:  # noqa: ARG001
-    return _save(pixels, ".ppm")
+    return _save_pillow(pixels, ".ppm")
 
 
 def _save_tiff(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:  # noqa: ARG001
