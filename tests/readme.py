@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 from poolcli.core.methods import METHODS
+from poolcli.measure import results
 from poolcli.media.formats import FORMATS
 
 README = Path(__file__).parent.parent / "README.md"
+PERF = Path(__file__).parent / "perf"
 
 
 def methods():
@@ -29,7 +31,7 @@ def reads():
 
 def batch():
     """The table of `tests/perf/batch.py`, once it has been run."""
-    path = Path(__file__).parent / "perf" / "batch.json"
+    path = PERF / "batch.json"
     if not path.exists():
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -46,8 +48,14 @@ def batch():
     )
 
 
+def benchmark():
+    """The table of ``poolcli bench --preset headline``."""
+    return f"\n{results.overview(results.from_json((PERF / 'headline.json').read_bytes()))}\n"
+
+
 def rendered(text):
-    for name, part in {"methods": methods(), "reads": reads(), "batch": batch()}.items():
+    parts = {"methods": methods(), "reads": reads(), "batch": batch(), "benchmark": benchmark()}
+    for name, part in parts.items():
         text = re.sub(
             rf"(<!-- {name} -->).*?(<!-- end -->)", lambda m, part=part: m[1] + part + m[2], text, flags=re.DOTALL
         )

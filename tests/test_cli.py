@@ -505,7 +505,9 @@ def test_info_tells_shapes_without_decoding(cli, samples):
         "--json",
     )
     assert done.code == 3
-    photo, grey = (json.loads(line) for line in done.out.splitlines())
+    photo, grey, bad = (json.loads(line) for line in done.out.splitlines())
+    assert [row["status"] for row in (photo, grey, bad)] == ["done", "done", "failed"]
+    assert bad["error"]["exit_code"] == 3
     with Image.open(samples / "photo_exif6_icc.jpg") as image:
         assert photo["shape"] == [*reversed(ImageOps.exif_transpose(image).size), 3]
     assert (photo["orientation"], photo["mode"], photo["out"]) == (6, "RGB", [213, 319, 3])
@@ -585,3 +587,45 @@ def test_a_bug_is_one_line_and_70(cli, samples, monkeypatch):
     done = cli("pool", samples / "grey_odd.png", "-o", "x.png")
     assert done.code == 70
     assert done.err.splitlines()[0] == "error: bug: ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize("command", [["methods"], ["--help"], ["info", "--formats"], ["cache", "info"]], ids=" ".join)
+def test_a_table_that_nobody_reads_ends_quietly(tmp_path, command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "poolcli", *command], stdout=writer, stderr=subprocess.PIPE, check=False, cwd=tmp_path
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("arguments", [["grey_odd.png", "-o", "x.png", "--timing"], ["missing.png", "-o", "x.png"]])
+def test_a_full_stderr_changes_no_exit_code(samples, tmp_path, arguments):
+    copied(samples, "grey_odd.png", tmp_path / "grey_odd.png")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "poolcli", "pool", *arguments], stderr=full, check=False, cwd=tmp_path
+        )
+    assert done.returncode == (3 if arguments[0] == "missing.png" else 0)
+    assert os.path.exists(tmp_path / "x.png") == (done.returncode == 0)
+
+
+def test_a_full_stdout_is_an_output_error(tmp_path):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "poolcli", "methods"], stdout=full, stderr=subprocess.PIPE, check=False, cwd=tmp_path
+        )
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"error: standard output: ")
+
+
+def test_a_file_on_stdin_is_an_input_that_must_stay(samples, tmp_path):
+    copied(samples, "grey_odd.png", tmp_path / "in.png")
+    before = (tmp_path / "in.png").read_bytes()
+    with open(tmp_path / "in.png", "rb") as source:
+        command = [sys.executable, "-m", "poolcli", "pool", "-", "-o", "in.png", "-f"]
+        done = subprocess.run(command, stdin=source, stderr=subprocess.PIPE, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"output must not be an input" in done.stderr
+    assert (tmp_path / "in.png").read_bytes() == before

@@ -429,11 +429,22 @@ def test_results_have_the_dtype_the_method_promises(method, dtype):
     assert pool(np.ones((4, 4), dtype), method).dtype == expected
 
 
-@pytest.mark.parametrize("dtype", ["float16", "f4", np.float64, np.dtype("int32"), ">i2"])
+@pytest.mark.parametrize("dtype", ["float16", "f32", np.float64, np.dtype("int32"), np.dtype(">i2")])
 def test_a_target_dtype_is_anything_numpy_understands_and_native(dtype):
     result = pool(np.ones((4, 4), "uint8"), "avg", dtype=dtype)
-    assert result.dtype == np.dtype(dtype).newbyteorder("=")
+    assert result.dtype == np.dtype({"f32": "float32"}.get(str(dtype), dtype)).newbyteorder("=")
     assert result.dtype.isnative
+
+
+@pytest.mark.parametrize(("short", "name"), [("i8", "int8"), ("u16", "uint16"), ("f64", "float64")])
+def test_a_short_dtype_counts_bits_not_bytes(short, name):
+    assert pool(np.ones((4, 4), "uint8"), "avg", dtype=short).dtype == name
+
+
+@pytest.mark.parametrize("code", ["u4", "f8", "<i8", "B", "half"])
+def test_numpys_codes_in_bytes_are_refused(code):
+    with pytest.raises(PoolError, match="dtype must be one of"):
+        pool(np.ones((4, 4), "uint8"), "avg", dtype=code)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "nonsense", "U3", "datetime64[s]", object])

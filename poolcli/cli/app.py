@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from poolcli import __version__
-from poolcli.errors import LimitError, PoolError, UsageError
+from poolcli.errors import LimitError, OutputError, PoolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ COMMANDS = {
     "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
     "info": "Show what files hold and what a window would make of them.",
     "methods": "List the pooling methods.",
-    "cache": "Show, fill or empty the store of compiled kernels.",
+    "cache": "Show (info), fill (warm) or empty (clear) the store of compiled kernels.",
     "env": "Show versions, processors and folders, for reports.",
 }
 BUG = 70
@@ -111,6 +111,8 @@ def run(arguments: list[str]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
             return int(code or 0)
+    except SystemExit as error:  # Rich and Typer end so when the reader of stdout has gone; completion, with 0
+        return _ended(ClosedPipe()) if error.code == 1 else int(error.code or 0)
     except (Exception, Terminated) as error:  # noqa: BLE001 -- no traceback for a user
         if "--debug" in arguments:
             from traceback import print_exc
@@ -131,6 +133,9 @@ def _ended(error: BaseException) -> int:
         return 128 + error.number
     if isinstance(error, TyperException):
         error = _translated(error)
+    if isinstance(error, OSError):  # a stream's: what happens to files is told where it happens
+        drop_stdout()
+        error = OutputError(f"standard output: {error.strerror or error}")
     if isinstance(error, MemoryError):
         error = LimitError("memory must hold what was asked for")
     if isinstance(error, PoolError):

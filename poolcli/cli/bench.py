@@ -19,11 +19,13 @@ from poolcli.errors import UsageError
 from poolcli.measure import cases, presets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.table import Table
 
     from poolcli.measure.bench import Rules
     from poolcli.measure.cases import Case
-    from poolcli.measure.results import Results, Timing
+    from poolcli.measure.results import Column, Results, Row, Timing
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -32,7 +34,19 @@ PLOTS = (".svg", ".png")
 PHASES = ("pool", "e2e")
 TIMED = ("numba", "numpy")  # auto would change its mind in mid-run
 REGRESSION = 6
-WIDEST_FIRST = ("note", "remark", "megapixels", "first_call", "outliers", "iqr", "min", "runs", "threads", "gigabytes")
+OF_CASE = ("size", "method", "window", "threads")
+LEAST_FIRST = (
+    "megapixels",
+    "first_call",
+    "outliers",
+    "iqr",
+    "runs",
+    "min",
+    "growth",
+    "gigabytes",
+    "difference",
+    "of_limit",
+)
 
 
 def _option(*names: str, metavar: str, help: str, **settings: Any) -> Any:
@@ -173,12 +187,23 @@ def _check(asked: _Asked) -> None:
     for name, known, got in (("phase", PHASES, [asked.phase]), ("engine", TIMED, asked.engine.split(","))):
         if set(got) - set(known):
             raise UsageError(f"{name} must be one of {', '.join(known)}, got {', '.join(got)!r}")
-    if asked.load is None and not asked.inputs and (asked.size is None or asked.phase == "e2e"):
+    if asked.load is None and not asked.inputs and (not asked.size or asked.phase == "e2e"):
         raise UsageError(
             "bench must be given --size, files (for phase e2e) or a preset", "poolcli bench --preset quick"
         )
     if not 0 < asked.alpha < 1:
         raise UsageError(f"alpha must be between 0 and 1, got {asked.alpha}")
+    _check_values(asked)
+
+
+def _check_values(asked: _Asked) -> None:
+    from poolcli.measure.baseline import fraction
+
+    if asked.seed < 0:
+        raise UsageError(f"seed must be a whole number from 0, got {asked.seed}")
+    fraction("fail-over", asked.fail_over)
+    if asked.baseline is not None:
+        _read(asked.baseline)
 
 
 def _measured(asked: _Asked, command: str) -> Iterator[Results]:
@@ -230,15 +255,19 @@ class _Files:
 
     def __init__(self, names: list[str]) -> None:
         from poolcli.core import layouts
+        from poolcli.errors import PoolError
         from poolcli.jobs.records import MAX_PIXELS
         from poolcli.jobs.runner import PICTURE_LAYOUTS
         from poolcli.media import contents, files
 
         self.arrays, found = {}, []
         for name in names:
-            content = contents.decode(files.read(name), max_pixels=MAX_PIXELS)
-            header = content.header
-            layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else layouts.told(header.shape).letters
+            try:
+                content = contents.decode(files.read(name), max_pixels=MAX_PIXELS)
+                header = content.header
+                layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else layouts.told(header.shape).letters
+            except PoolError as error:
+                raise error.about(files.shown(name)) from error
             self.arrays[name] = content.pixels
             found.append(cases.Size(header.shape, layout, header.dtype, file=name))
         self.sizes = tuple(found)
@@ -321,20 +350,33 @@ def _warn(found: Results) -> None:
 
 
 def _print_table(found: Results) -> None:
-    """Print the table, with fewer columns where the terminal is narrow."""
+    """Print the table, or one for each case, and with fewer columns, where the terminal is narrow."""
     from poolcli.measure import results
 
     rows = [row for row in found.rows if row.timing.status == "done"]
-    columns = [c for c in results.COLUMNS if c.name not in {"note", "remark"} and any(c.show(row) for row in rows)]
+    shown = [c for c in results.COLUMNS if c.name not in {"note", "remark"} and any(c.show(row) for row in rows)]
     to = report.console()
-    for name in ("", *WIDEST_FIRST):
-        columns = [column for column in columns if column.name != name]
-        made = report.table(None, *(f">{c.title}" if c.number else c.title for c in columns))
-        for row in rows:
-            report.add(made, *(column.show(row) for column in columns))
-        if to.measure(made).maximum <= to.width:
-            break
-    to.print(made)
+    whole = _table(shown, rows)
+    if report.fits(whole, to):
+        to.print(whole)
+        return
+    shown = [column for column in shown if column.name not in OF_CASE]
+    for case in dict.fromkeys(row.timing.case for row in rows):
+        report.print_bytes(case.token.encode())
+        own = [row for row in rows if row.timing.case == case]
+        columns = shown
+        for name in LEAST_FIRST:
+            if report.fits(_table(columns, own), to):
+                break
+            columns = [column for column in columns if column.name != name]
+        to.print(_table(columns, own))
+
+
+def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    made = report.table(None, *(f">{column.title}" if column.number else column.title for column in columns))
+    for row in rows:
+        report.add(made, *(column.show(row) for column in columns))
+    return made
 
 
 def _compare(asked: _Asked, found: Results) -> int:

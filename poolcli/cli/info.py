@@ -52,10 +52,13 @@ def info(
             named = error.about(files.shown(name))
             report.say_error(named.message, named.hint)
             code = max(code, named.exit_code)
+            if json:
+                failure = {"message": named.message, "hint": named.hint, "exit_code": named.exit_code}
+                report.print_json({"schema": SCHEMA, "status": "failed", "input": name, "error": failure})
             continue
         rows.append(row)
         if json:
-            report.print_json({"schema": SCHEMA, "input": name, **row})
+            report.print_json({"schema": SCHEMA, "status": "done", "input": name, **row, "error": None})
     if rows and not json:
         _show(rows)
     return code
@@ -87,10 +90,7 @@ def _look(name: str, window: Window | None, *, layout: str | None, key: str | No
 
 def _show(rows: list[dict[str, Any]]) -> None:
     labels = list(dict.fromkeys(label for row in rows for label in row))
-    made = report.table(None, *labels)
-    for row in rows:
-        report.add(made, *(_cell(label, row.get(label)) for label in labels))
-    report.console().print(made)
+    report.show_rows(labels, [[_cell(label, row.get(label)) for label in labels] for row in rows])
 
 
 def _cell(label: str, value: Any) -> str:
@@ -118,8 +118,6 @@ def _formats(*, json: bool) -> int:
     if json:
         report.print_json({"schema": SCHEMA, "formats": rows}, indent=2)
         return 0
-    made = report.table(None, *rows[0])
-    for row in rows:
-        report.add(made, *(("yes" if v else "no") if isinstance(v, bool) else str(v) for v in row.values()))
-    report.console().print(made)
+    cells = [[("yes" if v else "no") if isinstance(v, bool) else str(v) for v in row.values()] for row in rows]
+    report.show_rows(list(rows[0]), cells)
     return 0

@@ -27,8 +27,7 @@ def methods(json: options.Json = False) -> int:
     if json:
         report.print_json({"schema": SCHEMA, "methods": rows}, indent=2)
         return 0
-    made = report.table(None, "method", "each output value is the", "formula", "parameter", "PyTorch")
-    for row in rows:
-        report.add(made, *(row[key] or "-" for key in ("name", "summary", "formula", "parameter", "torch")))
-    report.console().print(made)
+    labels = ("method", "each output value is the", "formula", "parameter", "PyTorch")
+    keys = ("name", "summary", "formula", "parameter", "torch")
+    report.show_rows(labels, [[row[key] or "-" for key in keys] for row in rows])
     return 0

@@ -146,7 +146,7 @@ Timing = Annotated[
 ]
 Explain = Annotated[bool, _option("--explain", help="Show how the size of the result comes about.")]
 Show = Annotated[bool, _option("--show", help="Print the result, up to 1,000 elements, and write nothing.")]
-Json = Annotated[bool, _option("--json", help="Print one JSON object for each input.")]
+Json = Annotated[bool, _option("--json", help="Print JSON: one object for each input, or one document.")]
 Quiet = Annotated[bool, _option("--quiet", "-q", help="Errors only on stderr.")]
 Verbose = Annotated[bool, _option("--verbose", "-v", help="Say which engine ran and why.")]
 Debug = Annotated[bool, _option("--debug", help="Show the traceback of an error.")]

@@ -82,7 +82,7 @@ def pool(
         done.append(record)
         _talk(record, explain=explain, quiet=quiet, verbose=verbose)
         _deliver(record, array, json=json, show=show)
-    if not quiet and (timing or (timing is None and sys.stderr.isatty())):
+    if not quiet and sys.stderr is not None and (timing or (timing is None and sys.stderr.isatty())):
         report.timing(done)
     return records.exit_code(done)
 
@@ -106,7 +106,7 @@ def _one_stdout(jobs: list[Job], *, json: bool, show: bool, dry_run: bool) -> No
     several = [name for name, value in asked.items() if value]
     if len(several) > 1:
         raise UsageError(f"stdout must hold one thing, got {' and '.join(several)}", "drop one of them")
-    if product and not dry_run and sys.stdout.isatty():
+    if product and not dry_run and sys.stdout is not None and sys.stdout.isatty():
         raise UsageError(
             "stdout must not be a terminal for a picture or a tensor", "use -o FILE, or pipe into a program"
         )

@@ -37,9 +37,13 @@ STAGES = {
 
 
 def say(text: str) -> None:
-    """Write one line of talk to stderr."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"{text}\n")
+    """Write one line of talk to stderr; where nobody can hear it, nothing is lost."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+    except OSError:
+        sys.stderr = None
 
 
 def say_error(message: str, hint: str | None = None) -> None:
@@ -86,7 +90,7 @@ def print_json(document: Any, *, indent: int | None = None) -> None:
 def print_path(path: str) -> None:
     """Write the path of a file that was written; the file is the product, so nobody need read its name."""
     try:
-        print_bytes(os.fsencode(path))
+        print_bytes(shown(path).encode() if sys.stdout is not None and sys.stdout.isatty() else os.fsencode(path))
     except BrokenPipeError:
         drop_stdout()
 
@@ -121,6 +125,8 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
+    if stream is None:
+        raise BrokenPipeError
     terminal = stream.isatty()
     return Console(file=stream, force_terminal=terminal, width=None if terminal else WIDE, highlight=False)
 
@@ -136,6 +142,27 @@ def table(title: str | None, *columns: str) -> Table:
             column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
         )
     return made
+
+
+def fits(made: Table, to: Console) -> bool:
+    """Whether a table has its natural width on a console."""
+    return to.measure(made, options=to.options.update(width=WIDE)).maximum <= to.width
+
+
+def show_rows(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout: a line for each row or, where it does not fit, a line for each value."""
+    to = console()
+    wide = table(None, *labels)
+    for row in rows:
+        add(wide, *row)
+    if fits(wide, to):
+        to.print(wide)
+        return
+    for row in rows:
+        tall = table(None, "what", "is")
+        for label, value in zip(labels, row, strict=True):
+            add(tall, label, value)
+        to.print(tall)
 
 
 def add(to: Table, *cells: str) -> None:
@@ -193,14 +220,24 @@ def _bytes(lengths: Sequence[int], dtype: str) -> int:
 
 
 def timing(records: Sequence[Record]) -> None:
+    """Show the timing table on stderr; where nobody can see it, nothing is lost."""
+    try:
+        _timing(records)
+    except OSError:
+        sys.stderr = None
+
+
+def _timing(records: Sequence[Record]) -> None:
     """Show the timing table on stderr: a row for each input, or a table each where the rows would not fit."""
+    if sys.stderr is None:
+        return
     to = console(stderr=True)
     rows = [(shown(record.input), _becomes(record), _figures(record)) for record in records if record.status == "done"]
     labels = list(dict.fromkeys(label for _, _, figures in rows for label in figures))
     wide = table(None, "input", "in", "out", "engine", *(f">{label}" for label in labels))
     for name, becomes, figures in rows:
         add(wide, name, *becomes, *(figures.get(label, "") for label in labels))
-    if len(rows) > 1 and to.measure(wide).maximum <= to.width:
+    if len(rows) > 1 and fits(wide, to):
         to.print(wide)
         return
     for name, (source, result, engine), figures in rows:

@@ -30,17 +30,19 @@ class Arithmetic(NamedTuple):
 
 
 def named(name: DTypeLike) -> np.dtype[Any]:
-    """Return the dtype of a NumPy name or its short form (``u8``, ``f32``).
+    """Return the dtype of a NumPy name or its short form in bits (``u8`` is uint8, ``i8`` is int8, ``f32``).
 
     Raises
     ------
     UsageError
         poolcli does not compute in that type.
     """
-    try:
-        dtype = np.dtype(_SHORT.get(name, name) if isinstance(name, str) else name).newbyteorder("=")
-    except TypeError:
-        dtype = None
+    dtype = None
+    if not isinstance(name, str) or name in NAMES or name in _SHORT:  # NumPy's own i8 is eight bytes
+        try:
+            dtype = np.dtype(_SHORT.get(name, name) if isinstance(name, str) else name).newbyteorder("=")
+        except TypeError:
+            dtype = None
     if dtype is None or dtype.name not in NAMES:
         raise UsageError(f"dtype must be one of {', '.join(NAMES)}, got {str(name)!r}")
     return dtype

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core import arrays, cache
@@ -101,6 +102,8 @@ def _choose(engine: str, task: Task, ahead: int) -> Choice:
         return Choice(engine, "asked for")
     if "numba" in sys.modules:
         return Choice("numba", "already loaded")
+    if find_spec("numba") is None:
+        return Choice("numpy", "Numba is not installed")
     expected = _spent + task.numpy_seconds * ahead
     start = START + (0 if cache.has(cache.name(task.fold, task.types)) else COMPILE)
     if expected > start:

@@ -300,6 +300,8 @@ def _paddings(value: object) -> tuple[Pair, ...] | str:
                 raise UsageError(f"padding must be N, RxC, T,R,B,L, same or same-lower, got {value!r}")
             top, right, bottom, left = sides
             return (top, bottom), (left, right)
+        if not text or text.strip("0123456789x+-. "):
+            raise UsageError(f"padding must be N, RxC, T,R,B,L, same or same-lower, got {value!r}")
         return tuple((p, p) for p in _values("padding", text, least=0))
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if not parts:

@@ -75,6 +75,8 @@ def plan(
     UsageError
         Two inputs have one output, an output is an input or exists, or a name is no template.
     """
+    if output == "":
+        raise UsageError("output must be a file, DIR/, a template or -, got ''")
     if inputs.count("-") > 1:
         raise UsageError("stdin must be given once, got - twice")
     chosen = None if format is None else formats.by_name(format)
@@ -104,7 +106,7 @@ def check(
     """Refuse outputs that collide, are inputs, or exist without *force*."""
     jobs = list(jobs)
     taken: dict[str, str] = {}
-    sources = {key for job in jobs if job.input != "-" and (key := identity(job.input))}
+    sources = {key for job in jobs if (key := identity("/dev/stdin" if job.input == "-" else job.input))}
     for job in jobs:
         if job.output is None or job.output == "-":
             continue

@@ -111,7 +111,8 @@ class _Runner:
     failure: str = ""
 
     def turn(self, rules: Rules, clock: Clock, rest: Callable[[], None]) -> bool:
-        """Run once; return whether there is to be another turn."""
+        """Run once; return whether there is to be another turn. What the turn takes counts, rest and warm-up too."""
+        begin = clock()
         rest()
         try:
             if rules.warmup and self.seconds and self.seconds[-1] < SHORT:
@@ -120,6 +121,7 @@ class _Runner:
         except Exception as error:  # noqa: BLE001 -- peers are foreign code; what breaks one must not end the others
             self.failure = failure(error)
             return False
+        self.spent += (clock() - begin) / 1e9
         if self.warmup > 0:
             self.warmup -= 1
             if rules.runs is not None or self.spent < rules.max_time:
@@ -134,7 +136,6 @@ class _Runner:
         seconds = (clock() - begin) / 1e9
         user_after, system_after = _processor_seconds()
         self.runs += 1
-        self.spent += seconds
         self.user += user_after - user
         self.system += system_after - system
         return seconds

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # "/dev/stdout" may be a pipe or a file of the shell's: both want the bytes on the descriptor that is open.
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
+_CHUNK = 2**24
+
 _FACTS = {
     errno.ENOENT: "no such file",
     errno.EISDIR: "is a folder",
@@ -304,7 +306,7 @@ def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
     for view in views:
         done = 0
         while done < view.nbytes:
-            done += os.write(descriptor, view[done:])
+            done += os.write(descriptor, view[done : done + _CHUNK])  # a signal is heard between two chunks
 
 
 def fact(error: Exception) -> str:

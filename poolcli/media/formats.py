@@ -194,7 +194,8 @@ def writable(format: Format) -> None:
     """Refuse, as a UsageError, a format that poolcli only reads."""
     if not format.writes:
         names = ", ".join(other.name for other in FORMATS if other.writes)
-        raise UsageError(f"output format must be one of {names}, got {format.name!r}")
+        other = "-o x.npy" if not format.picture else "-F png, or -o x.png"
+        raise UsageError(f"output format must be one of {names}, got {format.name!r}", other)
 
 
 def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:
