@@ -101,13 +101,29 @@ def test_a_settings_file_in_the_current_folder_cannot_move_the_cache(tmp_path):
     assert not os.listdir(tmp_path / "evil")
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("folder")
-def test_warming_compiles_everything_once(cli):
+def test_every_method_and_dtype_is_among_what_is_warmed():
     from poolcli.cli.cache import _kernels
 
-    assert cli("cache", "warm", "-q").code == 0
+    warmed = set(_kernels())
+    for method in METHODS.values():
+        for dtype in map(np.dtype, dtypes.NAMES):
+            for target in (dtypes.natural(method, dtype), dtype):
+                for kernel in (2, 3, 15, 31, 100, 255):
+                    assert (method.steps, dtypes.arithmetic(method, dtype, target, kernel**2)) in warmed
+
+
+@pytest.mark.usefixtures("folder")
+def test_warming_compiles_once_what_is_missing(cli, monkeypatch):
+    from poolcli.cli import cache as command
+    from poolcli.core import compiled
+
+    compiled._kernel.cache_clear()  # noqa: SLF001 -- forget what other tests compiled in this process
+    some = [
+        (METHODS[name].steps, dtypes.arithmetic(METHODS[name], *[np.dtype("f8")] * 2, 4)) for name in ("max", "avg")
+    ]
+    monkeypatch.setattr(command, "_kernels", lambda: iter(some))
+    assert cli("cache", "warm").code == 0
     kept = cache.contents()
-    assert set(kept) == {cache.name(fold, types) for fold, types in _kernels()}
-    assert cli("cache", "warm", "-q").code == 0
+    assert set(kept) == {cache.name(fold, types) for fold, types in some}
+    assert cli("cache", "warm").err.count(": kept\n") == 2
     assert cache.contents() == kept

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("auto", "numba", "numpy")
 
-START = 0.5  # seconds to import Numba and load a kept kernel
+START = 0.7  # seconds to import Numba and load a kept kernel
 COMPILE = 2.5  # seconds more to compile one
 
 

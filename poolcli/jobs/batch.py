@@ -227,6 +227,7 @@ class Run:
         self._memory = Memory(max_memory)
         self._max_errors = max_errors
         self._durable = durable
+        self._jobs = jobs
         self._window = WINDOW * jobs
         self._pool = ThreadPoolExecutor(jobs, "poolcli-batch")
         self._lock = threading.Lock()
@@ -253,7 +254,8 @@ class Run:
             if step.skip is not None:
                 self._pending.append(_skipped(step, self._request))
                 continue
-            self._pending.append(self._pool.submit(self._do, number, step, left))
+            ahead = -(-left // self._jobs)  # an engine's start delays every thread, its work is shared
+            self._pending.append(self._pool.submit(self._do, number, step, ahead))
             left -= 1
         while self._pending:
             yield from self._oldest()
