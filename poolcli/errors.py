@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from typing import ClassVar, Self
 
 
@@ -50,3 +52,9 @@ class BugError(PoolError):
 
 class PoolWarning(UserWarning):
     """Something works less well than it could; results are right all the same."""
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn of *message*, the first time."""
+    warnings.warn(message, PoolWarning, stacklevel=4)

@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).parent.parent / "poolcli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {"errors": 0, "core": 1, "media": 1, "jobs": 2, "measure": 3, "cli": 4}
 ONLY = {  # the one place that may import a package
-    "numba": {"core/compiled.py", "core/engines.py"},
+    "numba": {"core/compiled.py"},
+    "llvmlite": {"core/machine.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "imageio": {"media"},
@@ -27,7 +28,7 @@ ONLY = {  # the one place that may import a package
     "imagecodecs": {"media/codecs.py"},
 }
 STANDARD = ("errors.py", "core/methods.py", "core/geometry.py", "core/layouts.py", "media/files.py", "media/formats.py")
-HEAVY = ("numpy", "numba", "imageio", "PIL", "tifffile", "imagecodecs")
+HEAVY = ("numpy", "numba", "llvmlite", "imageio", "PIL", "tifffile", "imagecodecs")
 
 
 def imports(path):
@@ -109,7 +110,7 @@ def test_a_tensor_is_pooled_without_image_packages(tmp_path):
     )
     found = loaded(f"import os\nos.chdir({str(PACKAGE.parent)!r})\n{code}")
     assert "numpy" in found
-    assert not found & {"numba", "imageio", "PIL", "tifffile", "imagecodecs"}
+    assert not found & {"numba", "llvmlite", "imageio", "PIL", "tifffile", "imagecodecs"}
 
 
 def test_a_plain_png_is_pooled_without_pillow_tifffile_and_numba(tmp_path):
@@ -119,7 +120,7 @@ def test_a_plain_png_is_pooled_without_pillow_tifffile_and_numba(tmp_path):
     )
     found = loaded(f"import os\nos.chdir({str(PACKAGE.parent)!r})\n{code}")
     assert "imagecodecs" in found
-    assert not found & {"numba", "PIL", "tifffile"}
+    assert not found & {"numba", "llvmlite", "PIL", "tifffile"}
 
 
 @pytest.mark.parametrize("name", METHODS)

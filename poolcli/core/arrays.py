@@ -82,7 +82,8 @@ def _division(plan: Plan, types: Arithmetic, channels: int) -> Callable[[Array, 
 
     def divide(acc: Array, start: int, step: int) -> Array:
         counts = heights[:1] * widths[:1] if uniform else heights[start::step][: acc.shape[1], None] * across
-        finished: Array = finish(acc.astype(types.closing, copy=False), np.maximum(counts, 1).astype(types.closing))
+        count = np.maximum(counts, 1).astype(types.closing)
+        finished: Array = finish(acc.astype(types.closing, copy=False), count, None, False)  # noqa: FBT003 -- not quick
         return finished
 
     return divide

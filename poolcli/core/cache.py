@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from poolcli.core.dtypes import Arithmetic
     from poolcli.core.methods import Fold
+
+
+SUFFIX = ".o"
 
 
 def folder() -> Path:
@@ -36,14 +40,14 @@ def _numba_version() -> str:
 
 
 def name(fold: Fold, types: Arithmetic) -> str:
-    """Return the name of a kernel's folder: one for each method and dtype, so that an index has one entry."""
+    """Return the name of a kernel: one for each method and dtype."""
     return "-".join((fold.lift, fold.combine, types.finish, *(dtype.name for dtype in types[:4])))
 
 
 def has(kernel: str) -> bool:
-    """Whether a compiled *kernel* is kept."""
+    """Whether a compiled *kernel* is kept, if only one for another processor."""
     try:
-        return any(path.suffix == ".nbc" for path in (folder() / kernel).rglob("*"))
+        return any(folder().glob(f"{kernel}.*{SUFFIX}"))
     except OSError:
         return False
 
@@ -68,10 +72,10 @@ def prepare() -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time compile: two at once corrupt Numba's index (numba#4807)."""
+    """Let one process at a time compile what *path* will keep: others wait and load it."""
     import fcntl
 
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -79,20 +83,36 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def empty(path: Path) -> None:
-    """Remove what Numba keeps in *path*; a lock that is held stays."""
-    for file in path.rglob("*"):
-        if file.name != "lock" and not file.is_dir():
-            file.unlink(missing_ok=True)
+def read(path: Path) -> tuple[str, bytes] | None:
+    """Return the symbol and the object file that *path* keeps, or None when there is none, or a damaged one."""
+    try:
+        head, _, code = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    digest, _, symbol = head.partition(b" ")
+    whole = sha256(symbol + code).hexdigest().encode() == digest
+    return (symbol.decode(), code) if whole else None
+
+
+def write(path: Path, symbol: str, code: bytes) -> None:
+    """Keep an object file: complete or not at all."""
+    head = symbol.encode()
+    digest = sha256(head + code).hexdigest().encode()
+    new = path.with_suffix(f".{os.getpid()}")
+    try:
+        new.write_bytes(b"%s %s\n%s" % (digest, head, code))
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def contents() -> dict[str, int]:
     """Return the kernels that are kept, and their bytes."""
-    path = folder()
-    if not path.is_dir():
-        return {}
-    kernels = [entry for entry in path.iterdir() if has(entry.name)]
-    return {entry.name: sum(file.lstat().st_size for file in entry.rglob("*")) for entry in kernels}
+    found: dict[str, int] = {}
+    for path in folder().glob(f"*{SUFFIX}"):
+        kernel = path.name.partition(".")[0]
+        found[kernel] = found.get(kernel, 0) + path.lstat().st_size
+    return found
 
 
 def clear() -> None:

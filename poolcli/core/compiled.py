@@ -1,22 +1,24 @@
-"""The compiled engine: kernels jitted here and nowhere else, kept on disk, run in bands of output rows.
+"""The compiled engine: kernels compiled by Numba here and nowhere else, kept as object files, run in bands of rows.
 
 Bands run on Python threads in kernels that release the GIL: 2.4 s to compile where ``parallel=True`` took 10 s, no
 threading layer that aborts when two threads enter it or dies after fork, and one build serves an image in bands as
-well as many files at once.
+well as many files at once. A kernel that is kept runs without Numba, see `machine`.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
+from ctypes import c_void_p
 from functools import cache as cached
+from hashlib import sha256
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from poolcli.core import arrays, cache, kernels, threads
-from poolcli.errors import PoolWarning
+from poolcli.core import arrays, cache, kernels, machine, threads
+from poolcli.errors import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,80 +39,103 @@ _compiling = threading.Lock()
 
 
 def kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
-    """Return the kernel for a method and dtype: from this process, from the cache folder, or compiled now."""
+    """Return the kernel for a method and dtype: from this process, from the cache folder, or compiled now.
+
+    Raises
+    ------
+    ImportError
+        It would have to be compiled, and Numba cannot load.
+    """
     with _compiling:
         return _kernel(fold, types)
 
 
 @cached
 def _kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
+    name = cache.name(fold, types)
+    arguments = [_ctype(argument) for argument in _arguments(types)]
     try:
-        folder = cache.prepare() / cache.name(fold, types)
-        folder.mkdir(exist_ok=True)
-        with cache.locked(folder):
-            try:
-                return _jitted(fold, types, str(folder))
-            except Exception:  # noqa: BLE001 -- Numba raises whatever a damaged file makes it raise (numba#10434)
-                cache.empty(folder)
-                return _jitted(fold, types, str(folder))
-    except Exception as error:  # noqa: BLE001 -- the cache saves time, it never costs a result
+        path = cache.prepare() / f"{name}.{_source()}{machine.host()}{cache.SUFFIX}"
+        if (kept := cache.read(path)) is None:
+            with cache.locked(path):
+                if (kept := cache.read(path)) is None:
+                    kept = _compiled(fold, types)
+                    cache.write(path, *kept)
+    except OSError as error:
         warn_once(f"compiled kernels are not kept: {error}")
-    return _jitted(fold, types, None)
+        kept = _compiled(fold, types)
+    symbol, code = kept
+    return machine.load(code, symbol, arguments)
 
 
 @cached
-def warn_once(message: str) -> None:
-    """Warn of *message*, the first time."""
-    warnings.warn(message, PoolWarning, stacklevel=4)
+def _source() -> str:
+    """Return what kernels made of the present source are told by."""
+    files = (__file__, kernels.__file__, machine.__file__)
+    return sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:12]
 
 
-@cached
-def _inlined(step: Callable[..., Any]) -> Callable[..., Any]:
-    from numba.extending import register_jitable
-
-    inlined: Callable[..., Any] = register_jitable(step)
-    return inlined
-
-
-def _jitted(fold: Fold, types: Arithmetic, folder: str | None) -> Callable[..., None]:
-    import numba
-
-    config: Any = numba.config
-    names = (fold.lift, fold.combine, types.finish, *kernels.QUICK[types.finish])
-    steps = [getattr(kernels, name) for name in names]
-    for function in (*kernels.LOOPS, *steps):
+def _compiled(fold: Fold, types: Arithmetic) -> tuple[str, bytes]:
+    """Return the symbol and the object file of a kernel."""
+    try:
+        import numba
+    except (ValueError, OSError, SystemError) as error:  # too new a NumPy, a wrong NUMBA_ value ...
+        raise ImportError(error) from error
+    steps = [getattr(kernels, name) for name in (fold.lift, fold.combine, types.finish, kernels.QUICK[types.finish])]
+    for function in (*kernels.HELPERS, *steps):
         _inlined(function)
     template = kernels.fold(*steps, idempotent=fold.idempotent)  # type: ignore[no-untyped-call]  # Numba infers types
-    kept = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
-    config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = folder or "", "UserProvidedCacheLocator"
-    try:
-        jitted = numba.njit(template, nogil=True, cache=folder is not None)
-    finally:
-        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = kept
-    if not config.DISABLE_JIT:
-        jitted.compile(_signature(types))
-        jitted.disable_compile()
-    return jitted  # type: ignore[no-any-return]  # Numba ships no types
+    signature = numba.void(*(_numba_type(argument) for argument in _arguments(types)))
+    # Divisions that raise nothing: the code must want nothing of Numba's runtime
+    compiled = numba.cfunc(signature, error_model="numpy")(template)
+    symbol = compiled.native_name
+    return symbol, machine.emit(compiled.inspect_llvm(), symbol)
 
 
-def _signature(types: Arithmetic) -> tuple[Any, ...]:
-    """Return the one signature of a kernel: read-only input, int64 geometry."""
-    from numba import from_dtype, int64
-    from numba.core.types import Array as ArrayType
+@cached
+def _inlined(step: Callable[..., Any]) -> None:
+    from numba.extending import register_jitable
 
-    def flat(dtype: Any, ndim: int = 1, *, readonly: bool = False) -> Any:
-        return ArrayType(dtype, ndim, "C", readonly=readonly)
+    register_jitable(no_cfunc_wrapper=True)(step)
 
-    source, accumulator, closing, result = (from_dtype(dtype) for dtype in types[:4])
-    counts = flat(int64)
+
+class _Pointer(NamedTuple):
+    """An argument that is where an array begins."""
+
+    to: np.dtype[Any]
+
+
+def _arguments(types: Arithmetic) -> tuple[np.dtype[Any] | _Pointer, ...]:
+    """Return what the kernel's arguments are, in its order."""
+    whole = np.dtype(np.int64)
+    counts = _Pointer(whole)
     return (
-        *(flat(source, readonly=True), int64, int64, int64),
-        *(flat(result), int64, int64, int64),
-        *(flat(accumulator, 2), accumulator, closing),
-        *(int64, int64, int64, int64, counts),
-        *(int64, int64, int64, int64, int64, counts, counts),
-        *(int64, int64, int64, int64, int64, int64, int64),
+        *(_Pointer(types.source), whole, whole, whole),
+        *(_Pointer(types.result), whole, whole, whole),
+        *(_Pointer(types.accumulator),) * 3,
+        *(whole, types.accumulator, types.closing),
+        *(whole, whole, whole, whole, counts),
+        *(whole, whole, whole, whole, whole, whole, counts, counts),
+        *(whole, whole, whole, whole, whole, whole, whole),
     )
+
+
+def _ctype(argument: np.dtype[Any] | _Pointer) -> Any:
+    return c_void_p if isinstance(argument, _Pointer) else np.ctypeslib.as_ctypes_type(argument)
+
+
+def _numba_type(argument: np.dtype[Any] | _Pointer) -> Any:
+    from numba import from_dtype
+    from numba.core.types import CPointer
+
+    if not isinstance(argument, _Pointer):
+        return from_dtype(argument)
+    return CPointer(from_dtype(argument.to))  # type: ignore[no-untyped-call]  # Numba is typed in part
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 class _Down(NamedTuple):
@@ -128,29 +153,24 @@ def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
     identity, one = arrays.identity(task.fold, types.accumulator), types.closing.type(1)
     tile, width = _strip(task, rows, columns)
     across = _across(task, columns, tile)
-    downs = _downs(task, rows, (identity, one))
-    suffixes = max((down.chain.axis.kernel for down in downs if down.grain > 1), default=0)
-    buffers = (kernels.SUFFIXES + suffixes, width)
+    downs = _downs(task, rows)
+    suffixes = max((down.chain.axis.kernel + 1 for down in downs if down.grain > 1), default=0)
 
     def pool(x: Array, out: Array, low: int, first: int) -> None:
         pitch, out_pitch = x.shape[2], out.shape[2]
-        source, target = x.reshape(-1), out.reshape(-1)
-        source.flags.writeable = False
         for chain, down, grain in downs:
             begin, end = (-(-(o - chain.first) // chain.step) for o in (first, first + out.shape[1]))
-            geometry = (
-                *(source, x.shape[1] * pitch, rows.dilation * pitch, (chain.offset - low) * pitch),
-                *(target, out.shape[1] * out_pitch, chain.step * out_pitch, (chain.first - first) * out_pitch),
+            before = (
+                *(_address(x), x.shape[1] * pitch, rows.dilation * pitch, (chain.offset - low) * pitch),
+                *(_address(out), out.shape[1] * out_pitch, chain.step * out_pitch, (chain.first - first) * out_pitch),
             )
+            after = (width, identity.item(), one.item(), *_plain(down), *_plain(across), begin, end - begin)
 
-            def work(
-                bands: Iterable[tuple[int, int]],
-                geometry: Any = geometry,
-                rest: Any = (*down, *across, begin, end - begin),
-            ) -> None:
-                work_buffers = np.empty(buffers, types.accumulator)
+            def work(bands: Iterable[tuple[int, int]], before: Any = before, after: Any = after) -> None:
+                buffer = np.empty((kernels.SUFFIXES + suffixes, width), types.accumulator)
+                places = [_address(buffer[row]) for row in (0, kernels.EVENS, kernels.ODDS)]
                 for start, stop in bands:
-                    call(*geometry, work_buffers, *rest, start, stop)
+                    call(*before, *places, *after, start, stop)
 
             units = x.shape[0] * (end - begin)
             if most == 1 or x.size < SMALL:
@@ -160,6 +180,11 @@ def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
                 threads.share(work, bands, min(most, len(bands)))
 
     return pool
+
+
+def _plain(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return *arguments* with addresses for arrays."""
+    return tuple(_address(argument) if isinstance(argument, np.ndarray) else argument for argument in arguments)
 
 
 def _bands(units: int, outs: int, parts: int, grain: int) -> list[tuple[int, int]]:
@@ -173,19 +198,19 @@ def _across(task: Task, columns: Axis, tile: int) -> tuple[Any, ...]:
     runs = task.plan.axes[1].runs(include_pad=task.plan.count_include_pad)
     stops, counts = np.array([run.stop for run in runs]), np.array([run.divisor for run in runs])
     return (
-        *(columns.length, columns.kernel, columns.stride, columns.dilation, columns.before, stops, counts),
+        *(columns.length, columns.kernel, columns.stride, columns.dilation, columns.before, len(runs), stops, counts),
         *(task.channels, columns.out, tile),
     )
 
 
-def _downs(task: Task, rows: Axis, constants: tuple[Any, Any]) -> list[_Down]:
+def _downs(task: Task, rows: Axis) -> list[_Down]:
     divisors = arrays.divisors(task.plan.axes[0], include_pad=task.plan.count_include_pad)
     downs = []
     for chain in rows.chains():
         axis = chain.axis
         blocks = axis.kernel > kernels.DIRECT_ROWS + 2 * axis.stride
         own = divisors[chain.first :: chain.step].copy()
-        arguments = (*constants, axis.length, axis.kernel, axis.stride, axis.before, own)
+        arguments = (axis.length, axis.kernel, axis.stride, axis.before, own)
         downs.append(_Down(chain, arguments, -(-axis.kernel // axis.stride) if blocks else 1))
     return downs
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from poolcli.core import arrays, cache
 from poolcli.core.threads import usable_cpus
-from poolcli.errors import UsageError
+from poolcli.errors import UsageError, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from poolcli.core.dtypes import Arithmetic
+    from poolcli.core.methods import Fold
     from poolcli.core.tasks import Task
 
     Array = NDArray[Any]
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("auto", "numba", "numpy")
 
-START = 0.7  # seconds to import Numba and load a kept kernel
-COMPILE = 2.5  # seconds more to compile one
+START = 0.1  # seconds to load llvmlite and a kept kernel
+COMPILE = 5.0  # seconds more to import Numba and compile one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Ready:
 
 
 _spent = 0.0  # seconds of pooling by the numpy engine in this process
+_started: set[tuple[Fold, Arithmetic]] = set()  # whose kernels are loaded
 
 
 def check(engine: str, threads: int | None) -> None:
@@ -74,17 +77,17 @@ def prepare(engine: str, task: Task, *, threads: int | None = None, ahead: int =
     if choice.engine == "numba":
         begin = time.perf_counter()
         try:
-            import numba  # noqa: F401
-        except (ImportError, ValueError, OSError, SystemError) as error:  # too new a NumPy, a wrong NUMBA_ value ...
+            from poolcli.core import machine  # noqa: F401
+
+            loaded = time.perf_counter()
+            pool, most = _compiled(task, threads)
+        except (ImportError, OSError) as error:  # llvmlite or Numba is missing, or does not fit
             if engine == "numba":
                 raise UsageError(f"engine numba must load, got {error}", "--engine numpy needs no Numba") from error
-            from poolcli.core.compiled import warn_once
-
             warn_once(f"Numba cannot load ({error}); using the numpy engine")
             choice = Choice("numpy", "Numba cannot load")
         else:
-            loaded = time.perf_counter()
-            pool, most = _compiled(task, threads)
+            _started.add((task.fold, task.types))
             return Ready(choice, pool, most, loaded - begin, time.perf_counter() - loaded)
     return Ready(choice, _numpy(task), 1)
 
@@ -100,12 +103,13 @@ def _compiled(task: Task, threads: int | None) -> tuple[Pool, int]:
 def _choose(engine: str, task: Task, ahead: int) -> Choice:
     if engine != "auto":
         return Choice(engine, "asked for")
-    if "numba" in sys.modules:
+    if "numba" in sys.modules or (task.fold, task.types) in _started:
         return Choice("numba", "already loaded")
     if find_spec("numba") is None:
         return Choice("numpy", "Numba is not installed")
     expected = _spent + task.numpy_seconds * ahead
-    start = START + (0 if cache.has(cache.name(task.fold, task.types)) else COMPILE)
+    start = 0.0 if "llvmlite.binding" in sys.modules else START
+    start += 0.0 if cache.has(cache.name(task.fold, task.types)) else COMPILE
     if expected > start:
         return Choice("numba", f"numpy would take {expected:.2g} s, starting numba {start:.2g} s", expected, start)
     return Choice("numpy", f"starting numba takes {start:.2g} s, the work {expected:.2g} s", expected, start)

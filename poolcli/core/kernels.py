@@ -1,4 +1,4 @@
-"""How values are folded: steps and the separable fold kernel, in plain Python that `engines` compiles.
+"""How values are folded: steps and the separable fold kernel, in plain Python that `compiled` turns into machine code.
 
 A fold is `lift`, an associative `combine` with an identity, and `finish`. The kernel folds the rows of a window into
 one contiguous buffer, folds that buffer along the columns by doubling, keeps every stride-th element and finishes it.
@@ -6,29 +6,30 @@ The order of additions follows from the plan alone (never from threads, bands or
 
 Constraints that a maintainer must know:
 
-* Steps, loops and the template live in this one file: Numba's disk cache does not see edits elsewhere.
-* Offsets are unsigned and buffers distinct or the very same: a negative-index check or a possible overlap
-  stops LLVM from vectorising (uint8 k15 became seven times slower).
-* Loops take the steps as arguments, so that one loop serves every method.
+* Arrays are flat and bare: compiled, they are pointers; uncompiled, anything that takes an index.
+* Each function costs Numba 0.07 s or more, a loop in a function that is there anyway far less: loops that differ in
+  how many terms they combine share one.
+* LLVM shuffles instead of gathering only where steps are literal, all parts of a pixel are used, and what is read and
+  what is written are different arguments.
+* Loops take the steps as arguments, so that one loop serves every method. No `min`, `max` or `in`: each is a library of
+  its own to Numba, with exceptions that want its runtime.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-UNSIGNED = np.uint64
-
 # Rows of the work buffer; the suffixes of a block follow.
-FOLDED, PREFIX, PICKED, TAIL, SPARE = 0, 1, 2, 3, 4
-SUFFIXES = 7
+FOLDED, PREFIX, TAIL, SPARE, EVENS, ODDS, SUFFIXES = 0, 1, 2, 3, 6, 7, 8
 
-DONE, PAIRS, HALVES = 0, 1, 2  # what is left to do when a row is finished: nothing, combine, combine neighbours
-
-PAIRED = 1024  # elements of a row from which two are read at once; shorter ones outrun the prefetcher (0.8 -> 2.0 ms)
+PAIRED = (
+    1024  # elements of a row from which several are read at once; shorter ones outrun the prefetcher (0.8 -> 2.0 ms)
+)
 DIRECT_ROWS = 2  # row windows of up to 2 * stride + this many rows are folded directly, longer ones in blocks
+MANY = 16  # interleaved channels from which the loop over them fills vectors
 
 
-# --- steps: lift(x), combine(a, b), finish(acc, n); the numpy engine calls lift and finish with arrays -------------
+# --- steps: lift(x), combine(a, b), finish(acc, n, inverse, quick); NumPy's engine calls them with arrays ----------
 
 
 def same(x):
@@ -44,43 +45,36 @@ def add(a, b):
 
 
 def larger(a, b):
-    return a if (a >= b or a != a) else b  # noqa: PLR0124 -- a NaN wins
+    """A NaN wins; the second choice is one instruction."""
+    return a if a != a else (a if a > b else b)  # noqa: PLR0124, FURB136 -- only a NaN differs from itself; no `max`
 
 
 def smaller(a, b):
-    return a if (a <= b or a != a) else b  # noqa: PLR0124 -- a NaN wins
+    """As `larger`."""
+    return a if a != a else (a if a < b else b)  # noqa: PLR0124, FURB136 -- as above
 
 
-def keep(acc, n):  # noqa: ARG001 -- every finish has the same signature
+# finish(acc, n, inverse, quick): *quick* says that multiplying by *inverse*, 1 / n, gives what dividing by n does
+
+
+def keep(acc, n, inverse, quick):  # noqa: ARG001 -- every finish has the same signature
     return acc
 
 
-def mean(acc, n):
-    return acc / n
+def mean(acc, n, inverse, quick):
+    return acc * inverse if quick else acc / n
 
 
-def scaled(acc, inverse):
-    return acc * inverse
+def root_mean(acc, n, inverse, quick):
+    return np.sqrt(acc * inverse if quick else acc / n)
 
 
-def root_mean(acc, n):
-    return np.sqrt(acc / n)
-
-
-def root_scaled(acc, inverse):
-    return np.sqrt(acc * inverse)
-
-
-def nearest_mean(acc, n):
+def nearest_mean(acc, n, inverse, quick):
     """Round half to even; exact while acc and n are exact in their type."""
-    return np.rint(acc / n)
+    return np.rint(acc * inverse if quick else acc / n)
 
 
-def nearest_scaled(acc, inverse):
-    return np.rint(acc * inverse)
-
-
-def nearest_root_mean(acc, n):
+def nearest_root_mean(acc, n, inverse, quick):  # noqa: ARG001 -- as above
     """Round half to even; the floating-point root of two integers is at most one off, which integers put right."""
     guess = np.int64(np.rint(np.sqrt(acc / n)))
     above = (2 * guess + 1) * (2 * guess + 1) * n
@@ -101,257 +95,245 @@ def power_of_two(n):
 def tieless(n):
     """Whether rounding acc * (1 / n) is rounding acc / n: no tie, and an error below the 1 / (2 n) to the next one."""
     whole = np.int64(n)
-    return power_of_two(n) or (whole & 1 == 1 and whole < 2**13)
+    return whole & (whole - 1) == 0 or (whole & 1 == 1 and whole < 2**13)
 
 
-# A finish, its form with 1 / n instead of n (a division costs most of a pass), and when the two give the same value
+# When a finish may multiply by 1 / n (a division costs most of a pass)
 QUICK = {
-    "keep": ("keep", "never"),
-    "mean": ("scaled", "power_of_two"),
-    "root_mean": ("root_scaled", "power_of_two"),
-    "nearest_mean": ("nearest_scaled", "tieless"),
-    "nearest_root_mean": ("nearest_root_mean", "never"),
+    "keep": "never",
+    "mean": "power_of_two",
+    "root_mean": "power_of_two",
+    "nearest_mean": "tieless",
+    "nearest_root_mean": "never",
 }
 
 
-# --- loops: each is one pass over a contiguous buffer ----------------------------------------------------------
+# --- loops: each is one pass over contiguous elements, *to* and other offsets in elements ---------------------------
 
 
-def fill(target, value, start, stop):
-    for j in range(UNSIGNED(start), UNSIGNED(stop)):
-        target[j] = value
+def spare(one, other):
+    """Return a row of the buffer that is neither of two."""
+    row = SPARE
+    while row == one or row == other:  # noqa: PLR1714, SIM109 -- no `in`
+        row += 1
+    return row
 
 
-def copy(target, source, n):
+def fill(work, to, value, n):
     for j in range(n):
-        target[j] = source[j]
+        work[to + j] = value
 
 
-def start_row(lift, target, to, x, at, n):
-    acc = target.dtype.type
-    for j in range(n):
-        target[to + j] = lift(acc(x[at + j]))
-
-
-def start_pair(lift, combine, target, to, x, at, also, n):
-    acc = target.dtype.type
-    for j in range(n):
-        target[to + j] = combine(lift(acc(x[at + j])), lift(acc(x[also + j])))
-
-
-def add_row(lift, combine, target, to, x, at, n):
-    acc = target.dtype.type
-    for j in range(n):
-        target[to + j] = combine(target[to + j], lift(acc(x[at + j])))
-
-
-def add_pair(lift, combine, target, to, x, at, also, n):
-    acc = target.dtype.type
-    for j in range(n):
-        target[to + j] = combine(combine(target[to + j], lift(acc(x[at + j]))), lift(acc(x[also + j])))
-
-
-def stack_row(lift, combine, target, below, x, at, n):
-    acc = target.dtype.type
-    for j in range(n):
-        target[j] = combine(lift(acc(x[at + j])), below[j])
-
-
-def join(combine, target, to, a, b, n):
-    for j in range(n):
-        target[to + j] = combine(a[j], b[j])
-
-
-def append(combine, target, a, b, shift, n):
-    for j in range(n):
-        target[j] = combine(a[j], b[shift + j])
-
-
-def append_own(combine, target, b, shift, n):
-    for j in range(n):
-        target[j] = combine(target[j], b[shift + j])
-
-
-def split(target, rest, a, channels, n):
-    """Part even from odd pixels; LLVM shuffles only where both parts are used and the steps are literal."""
-    one, two, three = UNSIGNED(1), UNSIGNED(2), UNSIGNED(3)
-    four, six, eight = UNSIGNED(4), UNSIGNED(6), UNSIGNED(8)
-    if channels == one:
+def begin(lift, combine, work, to, x, at, pitch, taps, identity, n):
+    """Fold one to three rows, *pitch* apart."""
+    acc = type(identity)
+    if taps == 1:
         for j in range(n):
-            target[j] = a[two * j]
-            rest[j] = a[two * j + one]
-    elif channels == three:
+            work[to + j] = lift(acc(x[at + j]))
+    elif taps == 2:
+        also = at + pitch
         for j in range(n):
-            for e in range(three):
-                target[three * j + e] = a[six * j + e]
-                rest[three * j + e] = a[six * j + three + e]
+            work[to + j] = combine(lift(acc(x[at + j])), lift(acc(x[also + j])))
+    else:
+        also, last = at + pitch, at + 2 * pitch
+        for j in range(n):
+            two = combine(lift(acc(x[at + j])), lift(acc(x[also + j])))
+            work[to + j] = combine(two, lift(acc(x[last + j])))
+
+
+def proceed(lift, combine, work, to, x, at, pitch, taps, identity, n):
+    """Fold one or two more rows."""
+    acc = type(identity)
+    if taps == 1:
+        for j in range(n):
+            work[to + j] = combine(work[to + j], lift(acc(x[at + j])))
+    else:
+        also = at + pitch
+        for j in range(n):
+            work[to + j] = combine(combine(work[to + j], lift(acc(x[at + j]))), lift(acc(x[also + j])))
+
+
+def stack(lift, combine, work, to, below, x, at, identity, n):
+    acc = type(identity)
+    for j in range(n):
+        work[to + j] = combine(lift(acc(x[at + j])), work[below + j])
+
+
+def append(combine, work, to, a, b, n):
+    if to == a:
+        for j in range(n):
+            work[to + j] = combine(work[to + j], work[b + j])
     else:
         for j in range(n):
-            for e in range(four):
-                target[four * j + e] = a[eight * j + e]
-                rest[four * j + e] = a[eight * j + four + e]
+            work[to + j] = combine(work[a + j], work[b + j])
 
 
-def pick(target, a, stride, channels, n):
+def split(evens, to, odds, source, a, channels, n):
+    """Part *n* pairs of pixels into the even and the odd ones."""
+    if channels == 1:
+        for j in range(n):
+            evens[to + j] = source[a + 2 * j]
+            odds[j] = source[a + 2 * j + 1]
+    elif channels == 3:
+        for j in range(n):
+            for e in range(3):
+                evens[to + 3 * j + e] = source[a + 6 * j + e]
+                odds[3 * j + e] = source[a + 6 * j + 3 + e]
+    else:
+        for j in range(n):
+            for e in range(4):
+                evens[to + 4 * j + e] = source[a + 8 * j + e]
+                odds[4 * j + e] = source[a + 8 * j + 4 + e]
+
+
+def pick(target, to, source, a, stride, channels, n):
     """Keep every stride-th pixel."""
-    if channels == UNSIGNED(1):
-        for j in range(n):
-            target[j] = a[stride * j]
-    else:
-        for j in range(n):
-            for e in range(channels):
-                target[channels * j + e] = a[stride * channels * j + e]
-
-
-def close(finish, out, to, acc, at, n, count):
-    """Finish a contiguous run."""
-    closing = type(count)
     for j in range(n):
-        out[to + j] = finish(closing(acc[at + j]), count)
+        for e in range(channels):
+            target[to + channels * j + e] = source[a + stride * channels * j + e]
 
 
-def close_pairs(combine, finish, out, to, a, b, at, shift, pitch, length, n, count):
-    """Combine two partial windows and finish them: *n* runs of contiguous elements, *pitch* apart."""
-    closing = type(count)
+def close(combine, finish, out, to, work, a, b, c, terms, pitch, length, n, identity, count, inverse, quick):
+    """Combine up to three partial windows and finish them: *n* runs of *length* elements, *pitch* apart."""
+    acc, closing = type(identity), type(count)
     for j in range(n):
-        for e in range(length):
-            i = at + pitch * j + e
-            out[to + length * j + e] = finish(closing(combine(a[i], b[i + shift])), count)
+        i, o = pitch * j, to + length * j
+        if terms == 1:
+            for e in range(length):
+                out[o + e] = finish(closing(work[a + i + e]), count, inverse, quick)
+        elif terms == 2:
+            for e in range(length):
+                both = acc(combine(work[a + i + e], work[b + i + e]))
+                out[o + e] = finish(closing(both), count, inverse, quick)
+        else:
+            for e in range(length):
+                both = acc(combine(work[b + i + e], work[c + i + e]))
+                out[o + e] = finish(closing(acc(combine(work[a + i + e], both))), count, inverse, quick)
 
 
-def close_halves(combine, finish, out, to, a, at, channels, n, count):
+def close_halves(combine, finish, out, to, work, a, channels, n, identity, count, inverse, quick):
     """Combine neighbouring pixels, one pair for each pixel of the result, and finish them."""
-    closing = type(count)
-    one, two, three = UNSIGNED(1), UNSIGNED(2), UNSIGNED(3)
-    four, six, eight = UNSIGNED(4), UNSIGNED(6), UNSIGNED(8)
-    if channels == one:
+    acc, closing = type(identity), type(count)
+    if channels == 1:
         for j in range(n):
-            i = at + two * j
-            out[to + j] = finish(closing(combine(a[i], a[i + one])), count)
-    elif channels == three:
+            both = acc(combine(work[a + 2 * j], work[a + 2 * j + 1]))
+            out[to + j] = finish(closing(both), count, inverse, quick)
+    elif channels == 3:
         for j in range(n):
-            for e in range(three):
-                i = at + six * j + e
-                out[to + three * j + e] = finish(closing(combine(a[i], a[i + three])), count)
+            for e in range(3):
+                both = acc(combine(work[a + 6 * j + e], work[a + 6 * j + 3 + e]))
+                out[to + 3 * j + e] = finish(closing(both), count, inverse, quick)
     else:
         for j in range(n):
-            for e in range(four):
-                i = at + eight * j + e
-                out[to + four * j + e] = finish(closing(combine(a[i], a[i + four])), count)
+            for e in range(4):
+                both = acc(combine(work[a + 8 * j + e], work[a + 8 * j + 4 + e]))
+                out[to + 4 * j + e] = finish(closing(both), count, inverse, quick)
 
 
-def close_quads(lift, combine, finish, acc, out, to, x, at, also, channels, n, count):
+def close_quads(lift, combine, finish, out, to, x, at, pitch, channels, n, identity, count, inverse, quick):
     """Pool 2 x 2 windows straight from two rows: 1.4 times as fast as through a buffer for 8-bit pictures."""
-    closing = type(count)
-    one, two, three, six = UNSIGNED(1), UNSIGNED(2), UNSIGNED(3), UNSIGNED(6)
-    if channels == one:
+    acc, closing = type(identity), type(count)
+    if channels == 1:
         for j in range(n):
-            i, k = at + two * j, also + two * j
+            i = at + 2 * j
+            k = i + pitch
             a = acc(combine(lift(acc(x[i])), lift(acc(x[k]))))
-            b = acc(combine(lift(acc(x[i + one])), lift(acc(x[k + one]))))
-            out[to + j] = finish(closing(acc(combine(a, b))), count)
+            b = acc(combine(lift(acc(x[i + 1])), lift(acc(x[k + 1]))))
+            out[to + j] = finish(closing(acc(combine(a, b))), count, inverse, quick)
+    elif channels == 3:
+        for j in range(n):
+            for e in range(3):
+                i = at + 6 * j + e
+                k = i + pitch
+                a = acc(combine(lift(acc(x[i])), lift(acc(x[k]))))
+                b = acc(combine(lift(acc(x[i + 3])), lift(acc(x[k + 3]))))
+                out[to + 3 * j + e] = finish(closing(acc(combine(a, b))), count, inverse, quick)
     else:
         for j in range(n):
-            for e in range(three):
-                i, k = at + six * j + e, also + six * j + e
-                a = acc(combine(lift(acc(x[i])), lift(acc(x[k]))))
-                b = acc(combine(lift(acc(x[i + three])), lift(acc(x[k + three]))))
-                out[to + three * j + e] = finish(closing(acc(combine(a, b))), count)
+            i, o = at + 2 * channels * j, to + channels * j
+            k = i + pitch
+            for e in range(channels):
+                a = acc(combine(lift(acc(x[i + e])), lift(acc(x[k + e]))))
+                b = acc(combine(lift(acc(x[i + channels + e])), lift(acc(x[k + channels + e]))))
+                out[o + e] = finish(closing(acc(combine(a, b))), count, inverse, quick)
 
 
-def close_run(way, combine, finish, out, to, a, b, first, shift, stride, channels, n, count):
-    """Finish *n* pixels from window *first* on; *way* says what is left to do to them."""
-    if way == PAIRS and stride == UNSIGNED(1):
-        close_pairs(combine, finish, out, to, a, b, first * channels, shift, stride, n * channels, UNSIGNED(1), count)
-    elif way == PAIRS:
-        pitch = stride * channels
-        close_pairs(combine, finish, out, to, a, b, first * pitch, shift, pitch, channels, n, count)
-    elif way == HALVES:
-        close_halves(combine, finish, out, to, b, first * stride * channels, channels, n, count)
-    else:
-        close(finish, out, to, b, first * channels, n * channels, count)
-
-
-LOOPS = (
-    *(fill, copy, start_row, start_pair, add_row, add_pair, stack_row, join, append, append_own, split, pick),
-    *(close, close_pairs, close_halves, close_quads, close_run, power_of_two),
+HELPERS = (
+    *(fill, begin, proceed, stack, append, split, pick, close, close_halves, close_quads),
+    *(spare, larger, smaller),
 )
 
 
 # --- the template ----------------------------------------------------------------------------------------------
 
 
-def fold(lift, combine, finish, quick, applies, *, idempotent):
+def fold(lift, combine, finish, applies, *, idempotent):
     """Return the kernel of a fold.
 
-    *quick* and *applies* are as in `QUICK`; *idempotent* (combine(a, a) == a) lets partial windows overlap.
+    *applies* is as in `QUICK`; *idempotent* (combine(a, a) == a) lets partial windows overlap.
     """
 
     def kernel(
         x, x_plane, x_row, x_at,
         out, out_plane, out_row, out_at,
-        work, identity, one,
+        work, evens, odds, width, identity, one,
         rows, row_kernel, row_stride, row_before, row_counts,
-        columns, col_kernel, col_stride, col_dilation, col_before, run_stops, run_counts,
+        columns, col_kernel, col_stride, col_dilation, col_before, runs, run_stops, run_counts,
         channels, out_columns, tile, first_out, outs, first, last,
     ):  # fmt: skip
         closing = type(one)
         step = col_dilation * channels
-        few = channels == 1 or channels == 3 or channels == 4  # pixels that shuffles part  # noqa: PLR1714 -- a tuple would be searched
+        few = channels == 1 or channels == 3 or channels == 4  # pixels that split parts  # noqa: PLR1714 -- no `in`
         blocks = row_kernel > DIRECT_ROWS + 2 * row_stride
         reach = -(-row_kernel // row_stride)  # output rows of a block: they share one table of suffixes
         square = (
-            row_kernel == 2 and col_kernel == 2 and col_stride == 2 and col_dilation == 1
-            and (channels == 1 or channels == 3) and run_stops.size == 1  # noqa: PLR1714 -- as above
+            row_kernel == 2 and col_kernel == 2 and col_stride == 2 and col_dilation == 1 and runs == 1
+            and (channels == 1 or channels == 3 or channels >= MANY)  # noqa: PLR1714 -- as above
         )  # fmt: skip
-        acc = work.dtype.type
+        # The last pass combines *terms* partial windows of *widest*: the first begins at 0, others at *second*, *third*
         top = 1  # the highest binary digit of the kernel
         while 2 * top <= col_kernel:
             top *= 2
-        widest = top // 2 if top == col_kernel and top > 1 else top  # the widest partial window to make
-        folded, prefix, picked, tail = work[FOLDED], work[PREFIX], work[PICKED], work[TAIL]
-        for left in range(0, out_columns, tile):
+        if col_kernel == 1:
+            widest, terms = 1, 1
+        elif col_kernel == top:
+            widest, terms = top // 2, 2
+        elif idempotent and 2 * col_kernel > 3 * top:
+            widest, terms = top, 2
+        else:
+            widest, terms = top // 2, 3
+        third = col_kernel - widest
+        second = third if terms < 3 else (widest if idempotent else col_kernel - top)
+        digits = terms == 3 and not idempotent  # the first is then the sum of the digits below the highest
+        left = right = 0
+        while right < out_columns:  # a range whose step is not known may raise
             # One strip of output columns, and the input columns [low, high) that it reads
-            right = min(left + tile, out_columns)
-            begin = left * col_stride - col_before
+            left = right
+            right = smaller(left + tile, out_columns)
+            start = left * col_stride - col_before
             many = (right - left - 1) * col_stride + 1  # windows of stride 1
             span = many * channels + (col_kernel - 1) * step
-            low = max(begin, 0)
-            high = max(low, min(begin + span // channels, columns))
-            n = UNSIGNED((high - low) * channels)
-            to = UNSIGNED((low - begin) * channels)
-            paired = n >= UNSIGNED(PAIRED)
-            quads = square and paired and begin >= 0 and begin + span // channels <= columns
-            fill(folded, identity, 0, span)
-            block, reached = -1, 0
+            low = larger(start, 0)
+            high = larger(low, smaller(start + span // channels, columns))
+            n = (high - low) * channels
+            into = (low - start) * channels
+            paired = n >= PAIRED
+            quads = square and paired and start >= 0 and start + span // channels <= columns
+            fill(work, 0, identity, span)
+            block, reached, inner, end = -1, 0, 0, 0
             for unit in range(first, last):
                 plane = unit // outs
                 o = first_out + unit - plane * outs
                 origin = x_at + plane * x_plane + low * channels
                 put = out_at + plane * out_plane + o * out_row
                 y = o * row_stride - row_before
+                count = closing(larger(row_counts[o] * run_counts[0], 1))
                 if quads and y >= 0 and y + 1 < rows:
-                    at, to_out = UNSIGNED(origin + y * x_row), UNSIGNED(put + left * channels)
-                    also, size = UNSIGNED(origin + (y + 1) * x_row), UNSIGNED(right - left)
-                    count = closing(max(row_counts[o] * run_counts[0], 1))
-                    few_channels = UNSIGNED(channels)
-                    if applies(count):
-                        close_quads(
-                            lift,
-                            combine,
-                            quick,
-                            acc,
-                            out,
-                            to_out,
-                            x,
-                            at,
-                            also,
-                            few_channels,
-                            size,
-                            closing(one / count),
-                        )
-                    else:
-                        close_quads(lift, combine, finish, acc, out, to_out, x, at, also, few_channels, size, count)
+                    at, to = origin + y * x_row, put + left * channels
+                    close_quads(
+                        lift, combine, finish, out, to, x, at, x_row, channels, right - left,
+                        identity, count, closing(one / count), applies(count),
+                    )  # fmt: skip
                     continue
                 if blocks:
                     # Two stacks: suffix folds of the block's first k rows, and a running prefix of the rows after
@@ -360,102 +342,101 @@ def fold(lift, combine, finish, quick, applies, *, idempotent):
                     base = head * row_stride - row_before
                     if block != unit - o + head:
                         block, reached = unit - o + head, 0
-                        fill(prefix, identity, 0, n)
-                        for i in range(row_kernel - 1, offset - 1, -1):
-                            suffix, y = work[SUFFIXES + i], base + i
-                            inside = 0 <= y < rows
-                            at = UNSIGNED(origin + y * x_row)
-                            if i == row_kernel - 1 and inside:
-                                start_row(lift, suffix, UNSIGNED(0), x, at, n)
-                            elif i == row_kernel - 1:
-                                fill(suffix, identity, 0, n)
-                            elif inside:
-                                stack_row(lift, combine, suffix, work[SUFFIXES + i + 1], x, at, n)
-                            else:
-                                copy(suffix, work[SUFFIXES + i + 1], n)
+                        inner = larger(-base, 0)  # rows [inner, end) of the k lie in the input
+                        end = larger(inner, smaller(rows - base, row_kernel))
+                        fill(work, PREFIX * width, identity, n)
+                        fill(work, (SUFFIXES + end) * width, identity, n)
+                        for i in range(end - 1, larger(offset, inner) - 1, -1):
+                            row = (SUFFIXES + i) * width
+                            stack(lift, combine, work, row, row + width, x, origin + (base + i) * x_row, identity, n)
                     while reached < offset:
                         y = base + row_kernel + reached
                         if 0 <= y < rows:
-                            add_row(lift, combine, prefix, UNSIGNED(0), x, UNSIGNED(origin + y * x_row), n)
+                            at = origin + y * x_row
+                            proceed(lift, combine, work, PREFIX * width, x, at, x_row, 1, identity, n)
                         reached += 1
-                    join(combine, folded, to, work[SUFFIXES + offset], prefix, n)
+                    suffix = SUFFIXES + smaller(larger(offset, inner), end)
+                    append(combine, work, into, suffix * width, PREFIX * width, n)
                 else:
-                    y = max(o * row_stride - row_before, 0)
-                    stop = min(o * row_stride - row_before + row_kernel, rows)
+                    stop = smaller(y + row_kernel, rows)
+                    y = larger(y, 0)
                     at = origin + y * x_row
-                    if paired and y + 1 < stop:
-                        start_pair(lift, combine, folded, to, x, UNSIGNED(at), UNSIGNED(at + x_row), n)
-                        y, at = y + 2, at + 2 * x_row
-                    elif y < stop:
-                        start_row(lift, folded, to, x, UNSIGNED(at), n)
-                        y, at = y + 1, at + x_row
+                    left_rows = stop - y
+                    taps = smaller(left_rows, (3 if left_rows == 3 else 2) if paired else 1)
+                    if taps > 0:
+                        begin(lift, combine, work, into, x, at, x_row, taps, identity, n)
+                        y, at = y + taps, at + taps * x_row
                     else:
-                        fill(folded, identity, to, to + n)
-                    while paired and y + 1 < stop:
-                        add_pair(lift, combine, folded, to, x, UNSIGNED(at), UNSIGNED(at + x_row), n)
-                        y, at = y + 2, at + 2 * x_row
+                        fill(work, into, identity, n)
                     while y < stop:
-                        add_row(lift, combine, folded, to, x, UNSIGNED(at), n)
-                        y, at = y + 1, at + x_row
+                        taps = smaller(stop - y, 2 if paired else 1)
+                        proceed(lift, combine, work, into, x, at, x_row, taps, identity, n)
+                        y, at = y + taps, at + taps * x_row
                 # Columns: partial windows of 1, 2, 4 ... by doubling; *lower* holds the lower binary digits of k
-                source, lower, taken, width = FOLDED, FOLDED, 0, 1
+                source, lower, taken, wide = FOLDED, FOLDED, 0, 1
                 while True:
-                    if not idempotent and col_kernel & width and width < top:
-                        size = UNSIGNED(span - (taken + width - 1) * step)
-                        shift = UNSIGNED(taken * step)
+                    if digits and col_kernel & wide:
                         if taken == 0:
                             lower = source
-                        elif lower == TAIL:
-                            append_own(combine, tail, work[source], shift, size)
                         else:
-                            append(combine, tail, work[lower], work[source], shift, size)
+                            size = span - (taken + wide - 1) * step
+                            append(combine, work, TAIL * width, lower * width, source * width + taken * step, size)
                             lower = TAIL
-                        taken += width
-                    if width == widest:
+                        taken += wide
+                    if wide == widest:
                         break
-                    target = SPARE
-                    while target in (source, lower):
-                        target += 1
-                    size = UNSIGNED(span - (2 * width - 1) * step)
-                    append(combine, work[target], work[source], work[source], UNSIGNED(width * step), size)
-                    source, width = target, 2 * width
-                if idempotent or col_kernel == top:
-                    lower, taken = source, col_kernel - width
-                # What is left: combine the last two partial windows, keep every stride-th pixel, finish
-                shift = UNSIGNED(taken * step)
-                if col_kernel > 1 and (col_stride == 1 or not few):
-                    way = PAIRS
-                elif col_kernel > 1 and col_stride == 2 and lower == source and taken * col_dilation == 1:
-                    way = HALVES
-                else:
-                    way = DONE
-                    if col_kernel > 1:
-                        target = SPARE
-                        while target in (source, lower):
-                            target += 1
-                        append(combine, work[target], work[lower], work[source], shift, UNSIGNED(many * channels))
-                        source = target
-                    stride, kept = col_stride, many
-                    while stride % 2 == 0 and few:
-                        target = SPARE + 1 if source == SPARE else SPARE
+                    target = spare(source, lower)
+                    size = span - (2 * wide - 1) * step
+                    append(combine, work, target * width, source * width, source * width + wide * step, size)
+                    source, wide = target, 2 * wide
+                if not digits:
+                    lower = source
+                # What is left: combine the partial windows, keep every stride-th pixel, finish
+                near, left_over, pitch = work, terms, col_stride * channels
+                a, b, c = lower * width, source * width + second * step, source * width + third * step
+                halves = few and terms == 2 and col_stride == 2 and third * col_dilation == 1
+                if few and terms == 3 and col_stride == 2 and widest == 1 and col_dilation == 1:
+                    split(evens, 0, odds, work, a, channels, right - left + 1)
+                    near, pitch = evens, channels
+                    a, b, c = 0, (ODDS - EVENS) * width, channels
+                elif few and col_stride > 1 and not halves:
+                    if terms == 3:
+                        target = spare(source, lower)
+                        append(combine, work, target * width, b, c, many * channels)
+                        source, b = target, target * width
+                    if terms > 1:
+                        target = spare(source, lower)
+                        append(combine, work, target * width, a, b, many * channels)
+                        a = target * width
+                    stride, kept, other, to = col_stride, many, evens, 0
+                    while stride % 2 == 0:
                         kept = (kept + 1) // 2
-                        split(work[target], picked, work[source], UNSIGNED(channels), UNSIGNED(kept))
-                        source, stride = target, stride // 2
+                        split(other, to, odds, near, a, channels, kept)
+                        near, a, other, to = other, to, near, a
+                        stride = stride // 2
                     if stride > 1:
-                        pick(picked, work[source], UNSIGNED(stride), UNSIGNED(channels), UNSIGNED(right - left))
-                        source = PICKED
-                a, b = work[lower], work[source]
-                start = left
-                for run in range(run_stops.size):  # columns of equal counts
-                    stop = min(run_stops[run], right)
-                    if start < stop:
-                        count = closing(max(row_counts[o] * run_counts[run], 1))
-                        where = (UNSIGNED(start - left), shift, UNSIGNED(col_stride), UNSIGNED(channels))
-                        to_out, size = UNSIGNED(put + start * channels), UNSIGNED(stop - start)
-                        if applies(count):
-                            close_run(way, combine, quick, out, to_out, a, b, *where, size, closing(one / count))
+                        pick(other, to, near, a, stride, channels, right - left)
+                        near, a = other, to
+                    left_over, pitch = 1, channels
+                begun = left
+                for run in range(runs):  # columns of equal counts
+                    stop = smaller(run_stops[run], right)
+                    if begun < stop:
+                        count = closing(larger(row_counts[o] * run_counts[run], 1))
+                        inverse, quick = closing(one / count), applies(count)
+                        to, size, skip = put + begun * channels, stop - begun, (begun - left) * pitch
+                        if halves:
+                            close_halves(
+                                combine, finish, out, to, near, a + skip, channels, size,
+                                identity, count, inverse, quick,
+                            )  # fmt: skip
                         else:
-                            close_run(way, combine, finish, out, to_out, a, b, *where, size, count)
-                        start = stop
+                            once = pitch == channels  # then all is one run
+                            close(
+                                combine, finish, out, to, near, a + skip, b + skip, c + skip, left_over,
+                                pitch, size * channels if once else channels, 1 if once else size,
+                                identity, count, inverse, quick,
+                            )  # fmt: skip
+                        begun = stop
 
     return kernel

@@ -29,7 +29,6 @@ to 1.1. Flat colours are decoded and encoded in no time: there it is 2.0, and wo
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
 from functools import cache
 from importlib import import_module
@@ -37,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.errors import InputError, PoolWarning
+from poolcli.errors import InputError, warn_once
 from poolcli.media.files import shown
 
 if TYPE_CHECKING:
@@ -60,13 +59,8 @@ def codec(name: str) -> Any:
         import_module("imagecodecs")  # first, so that the error is the same whichever module is asked for
         return import_module(f"imagecodecs._{name}")
     except (ImportError, OSError, SystemError, ValueError) as error:  # not there, or built for another NumPy
-        _warn_once(f"imagecodecs cannot load ({error}); using Pillow and zlib, which are slower")
+        warn_once(f"imagecodecs cannot load ({error}); using Pillow and zlib, which are slower")
         return None
-
-
-@cache
-def _warn_once(message: str) -> None:
-    warnings.warn(message, PoolWarning, stacklevel=4)
 
 
 @cache
