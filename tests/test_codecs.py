@@ -61,7 +61,7 @@ def scene(rows, columns, channels=3, top=255):
 
 def decode(data):
     content = contents.decode(data, max_pixels=LIMIT)
-    assert content.header == contents.probe(data, max_pixels=LIMIT)
+    assert content.header == contents.look(data, max_pixels=LIMIT).header
     assert content.pixels.shape == content.header.shape
     assert content.pixels.dtype.name == content.header.dtype
     return content

@@ -63,7 +63,7 @@ def tiff(array, **options):
 
 def decode(data, max_pixels=LIMIT):
     content = contents.decode(data, max_pixels=max_pixels)
-    assert content.header == contents.probe(data, max_pixels=max_pixels)
+    assert content.header == contents.look(data, max_pixels=max_pixels).header
     assert content.header.shape == content.pixels.shape
     assert content.header.dtype == content.pixels.dtype.name
     return content
@@ -640,7 +640,7 @@ def test_16_bit_grey_keeps_its_depth_and_its_key():
 def test_16_bit_colour_png_is_refused_not_narrowed_where_pillow_has_to_read_it(colour, channels):
     answer = isolated(
         "from poolcli.errors import InputError; from poolcli.media import contents\n"
-        "for call in (contents.decode, contents.probe):\n"
+        "for call in (contents.decode, contents.look):\n"
         "    try: call(data, max_pixels=100)\n"
         "    except InputError as error: print(error, error.hint, sep='; ')\n",
         png(noise((6, 9, channels), "uint16"), 16, colour),
@@ -1005,7 +1005,7 @@ def test_a_changed_process_wide_switch_changes_nothing(monkeypatch):
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF"])
 def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
     data = saved(scene(40, 60), form)
-    for call in (contents.probe, contents.decode):
+    for call in (contents.look, contents.decode):
         with pytest.raises(LimitError) as caught:
             call(data, max_pixels=2399)
         assert caught.value.message == "40x60 are 2400 pixels, more than the limit of 2399"

@@ -48,7 +48,7 @@ def decode(data, **options):
 def refusal(data, **options):
     """Return the message with which both probing and decoding must refuse."""
     messages = []
-    for call in (contents.probe, contents.decode):
+    for call in (contents.look, contents.decode):
         with pytest.raises(InputError) as caught:
             call(data, max_pixels=LIMIT, **options)
         assert type(caught.value) is InputError
@@ -78,7 +78,7 @@ def test_every_dtype_order_and_shape_is_read_exactly(dtype, order, shape):
         assert content.pixels.dtype == array.dtype
         assert content.pixels.shape == shape
         assert np.array_equal(content.pixels, array)
-        assert content.header == contents.probe(saved(layout), max_pixels=LIMIT)
+        assert content.header == contents.look(saved(layout), max_pixels=LIMIT).header
 
 
 def test_the_header_says_what_the_array_is():
@@ -348,7 +348,7 @@ def test_the_only_array_of_an_archive_is_read(compress):
         content = decode(data, key=key)
         assert np.array_equal(content.pixels, array)
         assert content.header.format == "npz"
-        assert content.header == contents.probe(data, key=key, max_pixels=LIMIT)
+        assert content.header == contents.look(data, key=key, max_pixels=LIMIT).header
 
 
 def test_several_arrays_need_a_key():
@@ -424,7 +424,7 @@ def test_an_encrypted_member_is_refused():
 
 def test_more_elements_than_the_limit_are_refused_before_unpacking():
     data = archive_bytes({"a": np.zeros((1000, 1000), "B")})
-    for call in (contents.probe, contents.decode):
+    for call in (contents.look, contents.decode):
         with pytest.raises(LimitError) as caught:
             call(data, max_pixels=999_999)
         assert "--max-pixels" in caught.value.hint

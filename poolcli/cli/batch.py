@@ -107,6 +107,7 @@ def batch(
         return _show(steps, request, tally, json=json)
     with manifest.opened(output, durable=durable) as kept:
         running.clean(output, planned, kept)
+        running.keep_memory()
         steps = decide()  # under the lock: another batch may have come first
         run = running.Run(
             steps,

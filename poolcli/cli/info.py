@@ -68,7 +68,7 @@ def _look(name: str, window: Window | None, *, layout: str | None, key: str | No
     from poolcli.media import contents
 
     data = files.read(name)
-    header = contents.probe(data, key=key, max_pixels=max_pixels)
+    header = contents.look(data, key=key, max_pixels=max_pixels).header
     row = {
         "name": name,
         "format": header.format,

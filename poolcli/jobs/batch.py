@@ -112,6 +112,25 @@ def allowed_memory() -> int:
     return min(limits)
 
 
+def keep_memory() -> None:
+    """Have the C library keep the memory that arrays give back, for the arrays of the next file.
+
+    The system hands memory out by zeroed pages: 600,000 page faults were a fifth of the time of 300 photos. It goes
+    for what is freed, so the most that is held at once stays as it is. Only glibc knows these settings.
+    """
+    import ctypes
+
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(_TRIM_THRESHOLD, KEPT)
+        tune(_MMAP_THRESHOLD, _LARGEST)
+
+
+KEPT = 2**28  # bytes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+_LARGEST = 2**25  # the most that glibc takes for it
+
+
 def clean(destination: str, jobs: Sequence[Job], kept: Manifest) -> None:
     """Remove the temporary files that a killed run into *destination* left; its manifest is locked."""
     folders = {os.path.realpath(os.path.dirname(job.output)) for job in jobs if job.output is not None}

@@ -165,15 +165,14 @@ def _run(
 ) -> tuple[Record, NDArray[Any]]:
     with watch.stage("read"):
         data = files.read(job.input)
-    if admit is not None:
-        with watch.stage("decode"):
-            need = memory(_planned(job, request, data))
-        if admit(need):
-            request = replace(request, threads=None)
     with watch.stage("decode"):
         from poolcli.media import contents
 
-        content = contents.decode(data, key=request.key, max_pixels=request.max_pixels)
+        found = contents.look(data, key=request.key, max_pixels=request.max_pixels)
+    if admit is not None and admit(memory(_planned(job, request, found.header, len(data)))):
+        request = replace(request, threads=None)
+    with watch.stage("decode"):
+        content = found.read()
     target = job.format or formats.by_name(content.header.format)
     pooled = _pool(content, target if job.output else None, request, ahead)
     watch.seconds.update(pooled.seconds)
@@ -207,18 +206,19 @@ def planned(job: Job, request: Request) -> Record:
     """Return what `run` would do, from the input's header alone."""
     watch = Stopwatch()
     try:
+        from poolcli.media import contents
+
         data = files.read(job.input)
-        record = _planned(job, request, data)
+        header = contents.look(data, key=request.key, max_pixels=request.max_pixels).header
+        record = _planned(job, request, header, len(data))
     except PoolError as error:
         record = failed(job, request, error)
     return replace(record, seconds=watch.stop())
 
 
-def _planned(job: Job, request: Request, data: bytes) -> Record:
+def _planned(job: Job, request: Request, header: Header, size: int) -> Record:
     from poolcli.core import dtypes, pooling
-    from poolcli.media import contents
 
-    header = contents.probe(data, key=request.key, max_pixels=request.max_pixels)
     target = job.format or formats.by_name(header.format)
     layout, dtype = _settled(header, target if job.output else None, request)
     outline = pooling.outline(
@@ -229,7 +229,7 @@ def _planned(job: Job, request: Request, data: bytes) -> Record:
     return Record(
         "planned", job.input, job.output, request,
         plan=outline.plan, layout=outline.layout.letters,
-        source=Side(header.format, header.shape, header.dtype, len(data)),
+        source=Side(header.format, header.shape, header.dtype, size),
         result=Side(target.name, outline.shape, outline.dtype.name),
     )  # fmt: skip
 

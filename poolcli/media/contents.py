@@ -11,10 +11,12 @@ from poolcli.media.formats import Format, Header, check, sniff
 from poolcli.media.images import Meta
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-__all__ = ["Content", "Header", "Meta", "decode", "encode", "probe"]
+__all__ = ["Content", "Found", "Header", "Meta", "decode", "encode", "look"]
 
 _HEAD = 512
 
@@ -42,16 +44,16 @@ class Content:
     warnings: tuple[str, ...] = ()
 
 
-def probe(data: bytes, *, key: str | None = None, max_pixels: int) -> Header:
-    """Return what a file holds, without decoding its pixels; parameters and errors as `decode`."""
-    format_ = _sniff(data, key)
-    if format_.picture:
-        return images.probe(data, format=format_.name, max_pixels=max_pixels)
-    return tensors.probe(data, format=format_.name, key=key, max_pixels=max_pixels)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file's header says, and how to read the rest."""
+
+    header: Header
+    read: Callable[[], Content]
 
 
-def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
-    """Decode a file, by its content.
+def look(data: bytes, *, key: str | None = None, max_pixels: int) -> Found:
+    """Return what a file holds, by its content, without decoding its pixels.
 
     Parameters
     ----------
@@ -60,12 +62,12 @@ def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
     key
         Which array of an `.npz`.
     max_pixels
-        Most rows times columns of a picture, or elements of an `.npz`; checked before anything is decoded.
+        Most rows times columns of a picture, or elements of an `.npz`.
 
     Returns
     -------
-    Content
-        The array, upright and expanded, with all that is to be carried over.
+    Found
+        Its `read` returns the array, upright and expanded, with all that is to be carried over; errors as here.
 
     Raises
     ------
@@ -76,8 +78,15 @@ def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
     """
     format_ = _sniff(data, key)
     if format_.picture:
-        return Content(*images.decode(data, format=format_.name, max_pixels=max_pixels))
-    return Content(*tensors.decode(data, format=format_.name, key=key, max_pixels=max_pixels))
+        source = images.look(data, format=format_.name, max_pixels=max_pixels)
+        return Found(source.header, lambda: Content(*images.decode(data, source)))
+    header = tensors.probe(data, format=format_.name, key=key, max_pixels=max_pixels)
+    return Found(header, lambda: Content(*tensors.decode(data, format=format_.name, key=key, max_pixels=max_pixels)))
+
+
+def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
+    """Decode a file, by its content; parameters and errors as `look`."""
+    return look(data, key=key, max_pixels=max_pixels).read()
 
 
 def encode(

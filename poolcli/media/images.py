@@ -59,7 +59,7 @@ class Meta:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """A picture of which only the header was read: what it will be, and how to get there."""
 
     header: Header
@@ -71,19 +71,8 @@ class _Source:
     warnings: tuple[str, ...] = ()
 
 
-def probe(data: bytes, *, format: str, max_pixels: int) -> Header:
-    """Return what a picture's header says; errors as `decode`."""
-    with _explained(InputError, f"damaged or truncated {format}"):
-        return _inspect(data, format, max_pixels).header
-
-
-def decode(
-    data: bytes,
-    *,
-    format: str,
-    max_pixels: int,
-) -> tuple[NDArray[Any], Header, Meta, tuple[str, ...]]:
-    """Decode the first frame of a picture.
+def look(data: bytes, *, format: str, max_pixels: int) -> Source:
+    """Return what a picture's header says.
 
     Parameters
     ----------
@@ -93,6 +82,20 @@ def decode(
         Its format, by content.
     max_pixels
         Most rows times columns.
+
+    Raises
+    ------
+    InputError
+        Damaged, truncated, or not readable without loss.
+    LimitError
+        More than *max_pixels*.
+    """
+    with _explained(InputError, f"damaged or truncated {format}"):
+        return _inspect(data, format, max_pixels)
+
+
+def decode(data: bytes, source: Source) -> tuple[NDArray[Any], Header, Meta, tuple[str, ...]]:
+    """Decode the first frame of the picture that `look` found.
 
     Returns
     -------
@@ -108,12 +111,9 @@ def decode(
     Raises
     ------
     InputError
-        Damaged, truncated, or not readable without loss.
-    LimitError
-        More than *max_pixels*.
+        Its pixels are damaged or truncated.
     """
-    with _explained(InputError, f"damaged or truncated {format}"):
-        source = _inspect(data, format, max_pixels)
+    with _explained(InputError, f"damaged or truncated {source.header.format}"):
         pixels = source.finish(_read(data, source))
         if not source.upright:
             pixels = upright(pixels, source.header.orientation)
@@ -213,7 +213,7 @@ def _limit(rows: int, columns: int, max_pixels: int, channels: int = 1) -> None:
         raise LimitError(f"{size} are {pixels} pixels, more than the limit of {max_pixels}", f"--max-pixels {pixels}")
 
 
-def _inspect(data: bytes, format: str, max_pixels: int) -> _Source:
+def _inspect(data: bytes, format: str, max_pixels: int) -> Source:
     _settle()
     if format == "tiff":
         return _inspect_tiff(data, max_pixels)
@@ -298,7 +298,7 @@ _MODES = {
 _TRANSPARENT = {"1": _MODES["LA"], "L": _MODES["LA"], "P": _MODES["RGBA"]}
 
 
-def _pillow_source(image: ImageFile.ImageFile, format: str, chunks: Mapping[bytes, bytes]) -> _Source:
+def _pillow_source(image: ImageFile.ImageFile, format: str, chunks: Mapping[bytes, bytes]) -> Source:
     key = _colour_key(chunks) if chunks else None
     clear = image.has_transparency_data and key is None
     if image.mode not in _MODES:
@@ -309,7 +309,7 @@ def _pillow_source(image: ImageFile.ImageFile, format: str, chunks: Mapping[byte
     told = _pillow_told(image, mode, chunks)
     bits = chunks[b"IHDR"][8] if chunks else {"1": 1, "I": 16}.get(image.mode, 8)
     shape = _shape(image.height, image.width, channels, told.orientation)
-    return _Source(
+    return Source(
         Header(format, shape, dtype, mode, bits, told.frames, told.orientation),
         told.meta,
         "pillow",
@@ -359,7 +359,7 @@ def _subsampling(image: Image.Image) -> int | None:
 # --- PNG ---
 
 
-def _inspect_png(data: bytes, max_pixels: int) -> _Source:
+def _inspect_png(data: bytes, max_pixels: int) -> Source:
     chunks = codecs.chunks(data)
     if len(chunks.get(b"IHDR", b"")) != 13:
         raise InputError("damaged or truncated png: its header is not valid")
@@ -383,7 +383,7 @@ def _check_deflated(size: int, rows: int, columns: int, bits: int) -> None:
 _PILLOWS = frozenset({b"eXIf", b"iCCP", b"tEXt", b"zTXt", b"iTXt", b"acTL"})
 
 
-def _codec_source(data: bytes, chunks: Mapping[bytes, bytes]) -> _Source:
+def _codec_source(data: bytes, chunks: Mapping[bytes, bytes]) -> Source:
     columns, rows, bits, colour = struct.unpack_from(">IIBB", chunks[b"IHDR"])
     key = _colour_key(chunks)
     channels = codecs.CHANNELS[colour] + (key is not None)
@@ -394,7 +394,7 @@ def _codec_source(data: bytes, chunks: Mapping[bytes, bytes]) -> _Source:
         told = _pillow_told(_open(data, "png"), mode, chunks)
     shape = _shape(rows, columns, channels if channels > 1 else 0, told.orientation)
     header = Header("png", shape, f"uint{bits}", mode, bits, told.frames, told.orientation)
-    return _Source(header, told.meta, "png", {}, partial(_keyed, key=key), warnings=told.warnings)
+    return Source(header, told.meta, "png", {}, partial(_keyed, key=key), warnings=told.warnings)
 
 
 def _colour_key(chunks: Mapping[bytes, bytes]) -> NDArray[Any] | None:
@@ -488,7 +488,7 @@ def _exif_bytes(exif: Image.Exif, offset: int = 8) -> bytes:
 # --- TIFF ---
 
 
-def _inspect_tiff(data: bytes, max_pixels: int) -> _Source:
+def _inspect_tiff(data: bytes, max_pixels: int) -> Source:
     import tifffile
     from PIL import Image
 
@@ -561,7 +561,7 @@ def _plain(page: tifffile.TiffPage) -> bool:
     return page.bitspersample in {8, 16, 32, 64} and page.photometric in {0, 1, 2, 5}
 
 
-def _tifffile_source(page: tifffile.TiffPage, orientation: int | None) -> _Source:
+def _tifffile_source(page: tifffile.TiffPage, orientation: int | None) -> Source:
     dtype = page.dtype.name if page.dtype is not None else "unknown"
     samples, inks, white = page.samplesperpixel, page.photometric == 5, page.photometric == 0
     if dtype not in NUMERIC:
@@ -571,7 +571,7 @@ def _tifffile_source(page: tifffile.TiffPage, orientation: int | None) -> _Sourc
     mode = "CMYK" if inks else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(samples)
     channels = samples if samples > 1 else 0
     shape = _shape(page.imagelength, page.imagewidth, channels, orientation)
-    return _Source(
+    return Source(
         Header("tiff", shape, dtype, mode, page.bitspersample, orientation=orientation),
         Meta(),
         "tifffile",
@@ -606,7 +606,7 @@ def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([divided.astype(pixels.dtype), alpha], axis=2)
 
 
-def _libtiff_source(data: bytes, page: tifffile.TiffPage) -> _Source:
+def _libtiff_source(data: bytes, page: tifffile.TiffPage) -> Source:
     """Let Pillow and its libtiff read what tifffile does not, if nothing is lost; they turn it upright."""
     try:
         image = _open(data, "tiff")
@@ -624,7 +624,7 @@ def _libtiff_source(data: bytes, page: tifffile.TiffPage) -> _Source:
     return replace(source, header=header, upright=True)
 
 
-def _faithful(source: _Source, page: tifffile.TiffPage) -> bool:
+def _faithful(source: Source, page: tifffile.TiffPage) -> bool:
     dtype = np.dtype(source.header.dtype)
     channels = 1 if len(source.header.shape) == 2 else source.header.shape[2]
     return (
@@ -643,7 +643,7 @@ def _named(value: int) -> str:
 # --- Who decodes and encodes ---
 
 
-def _read(data: bytes, source: _Source) -> NDArray[Any]:
+def _read(data: bytes, source: Source) -> NDArray[Any]:
     import imageio.v3 as iio
 
     with iio.imopen(data, "r", plugin=_plugin(source.plugin)) as file:

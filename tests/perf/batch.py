@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from poolcli.core.threads import usable_cpus
+from poolcli.jobs.batch import keep_memory
 from poolcli.media import contents, formats
 
 ROOT = Path(__file__).parents[2]
@@ -108,9 +109,13 @@ def pillow(photos: Path, out: Path, jobs: int) -> None:
 
 
 class Limit:
-    """The codecs alone: the same threads decode each photo and encode its pooled picture; no pooling, no writing."""
+    """The codecs alone: the same threads decode each photo and encode its pooled picture; no pooling, no writing.
+
+    No start of a process either, and memory is kept as `poolcli batch` keeps it: nothing with these codecs is faster.
+    """
 
     def __init__(self, photos: Path, pooled: Path) -> None:
+        keep_memory()
         self.paths = sorted(photos.iterdir())
         found = {path.name: contents.decode(path.read_bytes(), max_pixels=10**9) for path in self.paths[:DISTINCT]}
         small = {name: contents.decode((pooled / name).read_bytes(), max_pixels=10**9).pixels for name in found}
