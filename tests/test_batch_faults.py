@@ -320,7 +320,7 @@ def test_a_full_file_system_stops_early_with_nothing_half_written(place, tiny, f
 STAGES = {
     "list": "from poolcli.jobs import tree; hold(tree, 'listed')",
     "read": "from poolcli.media import files; hold(files, 'read')",
-    "decode": "from poolcli.media import images; hold(images, 'decode')",
+    "decode": "from poolcli.media import contents; hold(contents, 'Content')",
     "pool": "from poolcli.core import pooling; hold(pooling, 'run')",
     "encode": "from poolcli.media import contents; hold(contents, 'encode')",
     "write": "from poolcli.media import files; hold(files, '_write_all')",
