@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from cases import DTYPES, SHAPES, WINDOWS, sample
 
 import poolcli
+from poolcli.core import threads
 from poolcli.core.methods import METHODS
 
 THREADS = (1, 2, 7)
@@ -62,11 +64,11 @@ def spoiled(shape, dtype):
 
 def assert_engines_agree(array, method, **window):
     expected = poolcli.pool(array, method, engine="numpy", threads=1, **window)
-    for threads in THREADS:
+    for count in THREADS:
         for engine in ("numpy", "numba"):
-            result = poolcli.pool(array, method, engine=engine, threads=threads, **window)
+            result = poolcli.pool(array, method, engine=engine, threads=count, **window)
             assert result.dtype == expected.dtype
-            np.testing.assert_array_equal(result, expected, err_msg=f"{engine}, {threads} threads")
+            np.testing.assert_array_equal(result, expected, err_msg=f"{engine}, {count} threads")
 
 
 @pytest.mark.parametrize("window", LARGE, ids=str)
@@ -169,6 +171,16 @@ def test_numba_writes_into_out_and_takes_any_memory_form():
         out = np.zeros((20, 42), "float64")[:, ::2]
         assert poolcli.pool(form, "avg", 3, engine="numba", out=out) is out
         np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_threads_of_the_pool_leave_its_processor_to_the_caller():
+    for _ in range(2):  # the first call makes the threads
+        threads.share(lambda parts: [time.sleep(1e-3) for _ in parts], [(0, 1)] * 8, 2)
+    processors = os.sched_getaffinity(0)
+    assert threads._ids  # noqa: SLF001 -- no other way to see where they may run
+    for thread in threads._ids:  # noqa: SLF001
+        assert os.sched_getaffinity(thread) in [processors - {one} for one in processors]
 
 
 def test_auto_gives_what_the_engines_give():

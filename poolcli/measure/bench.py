@@ -7,7 +7,6 @@ import math
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -18,6 +17,7 @@ import numpy as np
 
 from poolcli.core.layouts import Layout
 from poolcli.core.pooling import pool
+from poolcli.core.threads import share
 from poolcli.errors import LimitError, PoolError, UsageError
 from poolcli.measure import adapters
 from poolcli.measure.adapters import Prepared, touched
@@ -27,7 +27,6 @@ from poolcli.measure.results import LIMIT, OURS, Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -43,6 +42,8 @@ THREADED = 2**20  # bytes below which waking a thread costs more than copying
 # Seconds below which the last contender's traces show: its data in the caches, our threads asleep. On two cores
 # PyTorch's avg in channels_last took 0.4 ms right after a call of its own and 1.6 to 8 ms after another's.
 SHORT = 0.01
+WARM = 0.004  # seconds of work before which it shows that the processors have slept
+MOST_WARM = 50  # calls that warm up; more would change nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Rules:
     Parameters
     ----------
     warmup
-        Calls before the first sample. One is repeated before each later sample of a call under 10 ms, unless 0.
+        Calls before the first sample. They are repeated for 4 ms before each later sample of a call under 10 ms,
+        unless 0.
     min_runs, min_time
         Samples and their seconds that are both to be reached.
     runs
@@ -116,7 +118,8 @@ class _Runner:
         rest()
         try:
             if rules.warmup and self.seconds and self.seconds[-1] < SHORT:
-                self._run(clock)
+                for _ in range(min(MOST_WARM, 1 + int(WARM / max(self.seconds[-1], 1e-9)))):
+                    self._run(clock)
             seconds = self._run(clock)
         except Exception as error:  # noqa: BLE001 -- peers are foreign code; what breaks one must not end the others
             self.failure = failure(error)
@@ -164,14 +167,15 @@ def _processor_seconds() -> tuple[float, float]:
 
 
 def settle() -> None:
-    """Wait until the threads of the last call sleep: those of OpenMP and OpenCV spin for milliseconds.
+    """Wait until the threads of the last call sleep: those of OpenMP and OpenCV spin for up to 10 ms.
 
-    On two busy cores a copy after PyTorch took 6.7 ms instead of 2.3, poolcli 13 instead of 6.
+    On two busy cores a copy after PyTorch took twice as long, poolcli too. The system counts the time of a running
+    thread at its ticks (4 ms here), so that a shorter look sees nothing.
     """
-    for _ in range(50):
+    for _ in range(10):
         begin = time.process_time_ns()
-        time.sleep(2e-4)
-        if time.process_time_ns() - begin < 1e5:
+        time.sleep(5e-3)
+        if time.process_time_ns() - begin < 1e6:
             return
 
 
@@ -309,20 +313,17 @@ def _peer(adapter: Adapter, case: Case) -> Contender:
     return Contender(adapter.name, partial(adapters.prepare, adapter), adapter.note(case), adapter.rounding)
 
 
-def copy(count: int, threads: int, executor: Executor) -> Callable[[], object]:
-    """Return a call that copies *count* bytes between two touched buffers, in as many parts as threads."""
+def copy(count: int, threads: int) -> Callable[[], object]:
+    """Return a call that copies *count* bytes between two touched buffers, on the threads that pooling has."""
     source, target = touched((count,), "uint8"), touched((count,), "uint8")
     bands = threads if count >= THREADED else 1
-    edges = [count * i // bands for i in range(bands + 1)]
-    parts = [(target[start:stop], source[start:stop]) for start, stop in pairwise(edges)]
+    parts = list(pairwise(count * i // bands for i in range(bands + 1)))
 
-    def call() -> None:
-        others = [executor.submit(np.copyto, *part) for part in parts[1:]]
-        np.copyto(*parts[0])
-        for other in others:
-            other.result()
+    def work(dealt: Iterable[tuple[int, int]]) -> None:
+        for start, stop in dealt:
+            np.copyto(target[start:stop], source[start:stop])
 
-    return call
+    return lambda: share(work, parts, bands)
 
 
 def crop(array: Array, case: Case) -> tuple[Array, Case]:
@@ -440,11 +441,10 @@ def _entry(
 
 def _timed(case: Case, entries: Sequence[_Entry], rules: Rules, clock: Clock) -> tuple[Timing, ...]:
     """Return the records of *entries* with their samples, the limit's first."""
-    with ThreadPoolExecutor(max(1, case.threads - 1)) as executor:
-        calls: dict[str, Callable[[], object]] = {LIMIT: copy(case.bytes // 2, case.threads, executor)}
-        calls |= {entry.timing.contender: entry.call for entry in entries if entry.call}
-        spent = {entry.timing.contender: entry.spent for entry in entries}
-        samples = interleave(calls, rules, spent=spent, clock=clock)
+    calls: dict[str, Callable[[], object]] = {LIMIT: copy(case.bytes // 2, case.threads)}
+    calls |= {entry.timing.contender: entry.call for entry in entries if entry.call}
+    spent = {entry.timing.contender: entry.spent for entry in entries}
+    samples = interleave(calls, rules, spent=spent, clock=clock)
     limit = Timing(case, LIMIT, "done", note="copy of (input + output) / 2 bytes")
     return tuple(_sampled(timing, samples) for timing in (limit, *(entry.timing for entry in entries)))
 
