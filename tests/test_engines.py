@@ -13,7 +13,7 @@ import pytest
 from cases import DTYPES, SHAPES, WINDOWS, sample
 
 import poolcli
-from poolcli.core import threads
+from poolcli.core import kernels, threads
 from poolcli.core.methods import METHODS
 
 THREADS = (1, 2, 7)
@@ -199,6 +199,22 @@ def test_engines_agree_for_every_method_and_dtype(method, dtype):
         array = hostile(shape.shape, dtype)
         assert_engines_agree(array, method, kernel=1, stride=2, layout=shape.layout)
         assert_engines_agree(array, method, kernel=3, stride=2, padding=2, layout=shape.layout)
+
+
+def test_three_fused_steps_divide_as_a_division_does():
+    generator = np.random.default_rng(5)
+    values = [*generator.normal(size=40), *(generator.integers(1, 2**24, 20) * 2.0**-24), 0.0, -0.0, 1e300, 2.0**-900]
+    for n in [*range(1, 130), 225, 961, 3969, 16129, 2**20 - 1]:
+        hard = [n * (1 + 2.0**-23 * odd) for odd in (0.5, 1.5, 2.5)]  # quotients half way between two float32
+        for value in map(np.float64, (*values, *hard, *np.nextafter(hard, 0), *np.nextafter(hard, np.inf))):
+            assert kernels.quotient(value, np.float64(n), 1 / np.float64(n)) == value / n
+
+
+@pytest.mark.parametrize("method", ["avg", "l2"])
+def test_quotients_that_need_no_rounding_or_are_infinite_stay_what_they_are(method):
+    array = np.repeat(np.float32([[np.inf, -np.inf, 3e38, 1e-45, 0, 0.1, 3]]), 9, axis=0).repeat(9, axis=1)
+    assert_engines_agree(array, method, kernel=3, stride=1)
+    assert_engines_agree(array, method, kernel=9)
 
 
 # Processes.
