@@ -23,7 +23,7 @@ _ROWS = (
     Preset(
         "quick",
         "a first look, under 20 seconds",
-        f"--size {_MAPS},{_PHOTO} -m max,avg -w k2s2,k3s1 --peers auto --min-runs 5 --min-time 0.05 --max-time 0.12",
+        f"--size {_MAPS},{_PHOTO} -m max,avg -w k2s2,k3s1 --peers auto --min-runs 5 --min-time 0.04 --max-time 0.08",
     ),
     Preset(
         "headline",
