@@ -54,19 +54,20 @@ def kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
 
 @cached
 def _kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
-    name = cache.name(fold, types)
     arguments = [_ctype(argument) for argument in _arguments(types)]
+    kept = None
     try:
-        path = cache.prepare() / f"{name}.{_source()}{machine.host()}{cache.SUFFIX}"
-        if (kept := cache.read(path)) is None:
+        path = cache.prepare() / f"{cache.name(fold, types)}.{_source()}{machine.host()}{cache.SUFFIX}"
+        kept = cache.read(path)
+        if kept is None:
             with cache.locked(path):
-                if (kept := cache.read(path)) is None:
+                kept = cache.read(path)  # another process may have been first
+                if kept is None:
                     kept = _compiled(fold, types)
                     cache.write(path, *kept)
     except OSError as error:
         warn_once(f"compiled kernels are not kept: {error}")
-        kept = _compiled(fold, types)
-    symbol, code = kept
+    symbol, code = kept or _compiled(fold, types)
     return machine.load(code, symbol, arguments)
 
 
@@ -185,6 +186,7 @@ def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
     size = (kernels.SUFFIXES + suffixes) * width
     evens, odds = (row * width * types.accumulator.itemsize for row in (kernels.EVENS, kernels.ODDS))
 
+    # The kernel knows *stops* and *counts* by their addresses alone: they live as long as this function
     def pool(x: Array, out: Array, low: int, first: int, _kept: Any = (stops, counts)) -> None:
         pitch, out_pitch = x.shape[2], out.shape[2]
         for chain, down, _, grain in downs:

@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core import arrays, cache
@@ -105,7 +104,7 @@ def _choose(engine: str, task: Task, ahead: int) -> Choice:
         return Choice(engine, "asked for")
     if "numba" in sys.modules or (task.fold, task.types) in _started:
         return Choice("numba", "already loaded")
-    if find_spec("numba") is None:
+    if cache.numba_version() == "none":
         return Choice("numpy", "Numba is not installed")
     expected = _spent + task.numpy_seconds * ahead
     start = 0.0 if "llvmlite.binding" in sys.modules else START

@@ -22,9 +22,7 @@ import numpy as np
 # Rows of the work buffer; the suffixes of a block follow.
 FOLDED, PREFIX, TAIL, SPARE, EVENS, ODDS, SUFFIXES = 0, 1, 2, 3, 6, 7, 8
 
-PAIRED = (
-    1024  # elements of a row from which several are read at once; shorter ones outrun the prefetcher (0.8 -> 2.0 ms)
-)
+PAIRED = 1024  # elements of a row from which several are read at once; shorter ones outrun the prefetcher
 DIRECT_ROWS = 2  # row windows of up to 2 * stride + this many rows are folded directly, longer ones in blocks
 MANY = 16  # interleaved channels from which the loop over them fills vectors
 

@@ -45,7 +45,7 @@ def emit(text: str, symbol: str) -> bytes:
 
     Raises
     ------
-    OSError
+    ImportError
         It would call functions that only Numba's process has: LLVM would leave out even those of the C library.
     """
     module, target = llvm.parse_assembly(text), _target()
@@ -58,7 +58,7 @@ def emit(text: str, symbol: str) -> bytes:
     passes.run(module, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
     wanted = {one.name for one in module.functions if one.is_declaration and not one.name.startswith("llvm.")}
     if foreign := wanted - MATHS:
-        raise OSError(f"kernels must not call {', '.join(sorted(foreign))}")
+        raise ImportError(f"kernels must not call {', '.join(sorted(foreign))}")
     code: bytes = target.emit_object(module)
     return code
 
@@ -68,7 +68,7 @@ def load(code: bytes, symbol: str, arguments: Sequence[Any]) -> Callable[..., No
 
     Raises
     ------
-    OSError
+    ImportError
         It is not in there.
     """
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
@@ -76,6 +76,6 @@ def load(code: bytes, symbol: str, arguments: Sequence[Any]) -> Callable[..., No
     engine.finalize_object()
     address = engine.get_function_address(symbol)
     if not address:
-        raise OSError(f"no {symbol} in the object file")
+        raise ImportError(f"no {symbol} in the object file")
     _engines.append(engine)
     return CFUNCTYPE(None, *arguments)(address)

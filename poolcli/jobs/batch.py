@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 EXISTS = ("error", "skip", "newer", "overwrite")
 WINDOW = 64  # jobs for each thread that may be done before the oldest is
+KEPT = 2**28  # bytes of freed memory that a batch keeps
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+_LARGEST = 2**25  # the most bytes that glibc takes for the second
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # whatever is written next will fail too
 
 
@@ -124,11 +127,6 @@ def keep_memory() -> None:
     if tune is not None:
         tune(_TRIM_THRESHOLD, KEPT)
         tune(_MMAP_THRESHOLD, _LARGEST)
-
-
-KEPT = 2**28  # bytes
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-_LARGEST = 2**25  # the most that glibc takes for it
 
 
 def clean(destination: str, jobs: Sequence[Job], kept: Manifest) -> None:
