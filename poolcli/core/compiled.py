@@ -204,7 +204,7 @@ def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
                     call(*before, at, at + evens, at + odds, *after, start, stop)
 
             units = x.shape[0] * (end - begin)
-            if most == 1 or x.size < SMALL:
+            if most == 1 or x.size < SMALL or not units:  # rows of the result may hold none of this chain's
                 work([(0, units)])
             else:
                 bands = _bands(units, end - begin, most * threads.PARTS, grain)

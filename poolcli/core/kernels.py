@@ -348,7 +348,7 @@ def fold(lift, combine, finish, applies, *, idempotent):
             paired = n >= PAIRED
             quads = square and paired and start >= 0 and start + span // channels <= columns
             fill(work, 0, identity, span)
-            block, reached, inner, end = -1, 0, 0, 0
+            fresh, held, block, reached, inner, end = False, 0, 0, 0, 0, 0  # the suffixes are *block*'s of plane *held*
             for unit in range(first, last):
                 plane = unit // outs
                 o = first_out + unit - plane * outs
@@ -368,8 +368,8 @@ def fold(lift, combine, finish, applies, *, idempotent):
                     head = o // reach * reach
                     offset = (o - head) * row_stride
                     base = head * row_stride - row_before
-                    if block != unit - o + head:
-                        block, reached = unit - o + head, 0
+                    if not fresh or plane != held or head != block:
+                        fresh, held, block, reached = True, plane, head, 0
                         inner = larger(-base, 0)  # rows [inner, end) of the k lie in the input
                         end = larger(inner, smaller(rows - base, row_kernel))
                         fill(work, PREFIX * width, identity, n)
