@@ -479,10 +479,13 @@ def test_an_array_of_a_dtype_that_cannot_be_pooled_is_refused(array):
         ((18, 17), "HW"),
         ((3, 16, 18), "CHW"),
         ((16, 16, 5), "CHW"),
-        ((15, 16, 3), "CHW"),
-        ((16, 15, 4), "CHW"),
+        ((7, 16, 3), "CHW"),
+        ((16, 7, 4), "CHW"),
         ((2, 3, 6, 8), "NCHW"),
-        ((2, 20, 20, 3), "NCHW"),
+        ((2, 4, 20, 3), "NCHW"),
+        ((2, 7, 20, 3), "NCHW"),
+        ((2, 20, 7, 3), "NCHW"),
+        ((2, 20, 20, 5), "NCHW"),
     ],
 )
 def test_layout_unless_given(shape, layout):
@@ -495,9 +498,16 @@ def test_a_shape_that_looks_like_a_picture_must_have_a_layout():
         pool(np.zeros((1080, 1920, 3), "uint8"))
     assert caught.value.message == "layout must be given for shape (1080, 1920, 3)"
     assert caught.value.hint == "--layout HWC or CHW"
+    with pytest.raises(InputError) as caught:
+        pool(np.zeros((2, 16, 16, 3), "uint8"))
+    assert caught.value.message == "layout must be given for shape (2, 16, 16, 3)"
+    assert caught.value.hint == "--layout NHWC or NCHW"
 
 
-@pytest.mark.parametrize("shape", [(16, 16, 1), (16, 16, 4), (20, 16, 2), (5,), (2, 3, 4, 5, 6), (1, 1, 1, 1, 4, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [(16, 16, 1), (8, 8, 4), (20, 16, 2), (2, 8, 8, 4), (8, 9, 8, 1), (5,), (2, 3, 4, 5, 6), (1, 1, 1, 1, 4, 4)],
+)
 def test_one_five_and_more_dimensions_and_pictures_must_have_a_layout(shape):
     with pytest.raises(InputError, match=r"^layout must be given for shape \("):
         pool(np.zeros(shape))

@@ -64,17 +64,17 @@ class Layout:
 
 
 def told(shape: tuple[int, ...]) -> Layout:
-    """Return the layout of a *shape* that leaves no doubt: HW, CHW or NCHW."""
-    if len(shape) == 2:
-        return Layout("HW")
-    if len(shape) == 4:
-        return Layout("NCHW")
-    if len(shape) == 3:
-        if not (shape[2] <= 4 and min(shape[:2]) >= 16):
-            return Layout("CHW")
-        hint = "--layout HWC or CHW"
-    else:
+    """Return the layout of a *shape* that leaves no doubt: HW, CHW or NCHW.
+
+    Up to four of the last axis may be columns or, behind two axes as long as a picture's, channels.
+    """
+    letters = {2: "HW", 3: "CHW", 4: "NCHW"}.get(len(shape))
+    if letters is None:
         hint = "--layout with one letter for each axis, for example NCL or NCDHW"
+    elif len(shape) == 2 or shape[-1] > 4 or min(shape[-3:-1]) < 8:
+        return Layout(letters)
+    else:
+        hint = f"--layout {letters.replace('CHW', 'HWC')} or {letters}"
     raise InputError(f"layout must be given for shape {shape}", hint)
 
 
