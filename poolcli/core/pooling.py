@@ -66,7 +66,7 @@ def pool(
     ----------
     array
         Anything `numpy.asarray` accepts, of bool, integers of 8 to 64 bits or float16/32/64; any strides and byte
-        order; never modified.
+        order; never modified. One with a mask is refused.
     method
         One of ``poolcli.core.methods.METHODS``.
     kernel, stride, padding, dilation, ceil, count_include_pad
@@ -104,13 +104,9 @@ def pool(
         window = _window(*values)
     except TypeError:  # a list is as good a value as a tuple, but has no hash
         window = Window(*values)
-    try:
-        source = np.asarray(array)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"array must be what numpy.asarray accepts, got {error}") from error
     target = None if dtype is None else dtypes.named(dtype)
     return run(
-        source,
+        _array(array),
         methods.lookup(method),
         window,
         layout=layout,
@@ -119,6 +115,16 @@ def pool(
         engine=engine,
         threads=threads,
     ).array
+
+
+def _array(given: ArrayLike) -> Array:
+    if isinstance(given, np.ndarray) and hasattr(given, "mask"):
+        got = type(given).__name__
+        raise InputError(f"array must have no mask, got a {got}", "array.filled(value) puts a value where the mask is")
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"array must be what numpy.asarray accepts, got {error}") from error
 
 
 _window = lru_cache(maxsize=64, typed=True)(Window)
