@@ -722,6 +722,20 @@ def test_an_unknown_method_is_refused_with_the_nearest_name():
     assert caught.value.hint == "did you mean 'avg'?"
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        *(("mean", "avg"), ("average", "avg"), ("Mean", "avg"), ("averge", "avg")),
+        *(("rms", "l2"), ("root_mean_square", "l2"), ("root-mean-square", "l2"), ("quadratic mean", "l2")),
+        *(("minimum", "min"), ("maximum", "max"), ("largest", "max"), ("smallest", "min"), ("total", "sum")),
+    ],
+)
+def test_a_methods_other_names_lead_to_it(said, meant):
+    with pytest.raises(UsageError) as caught:
+        pool(np.ones((4, 4)), said)
+    assert caught.value.hint == f"did you mean {meant!r}?"
+
+
 @pytest.mark.parametrize("method", ["", "max:3", "MAX", "max ", 3, None])
 def test_a_method_that_is_none_is_refused(method):
     with pytest.raises(UsageError, match=r"^method .*must .+, got "):

@@ -44,6 +44,8 @@ class Method:
         How it is computed.
     result
         The dtype: "same" keeps the input's; "sum" and "mean" are given in `dtypes.natural`.
+    also
+        What others call it: not accepted, but led to the name.
     """
 
     name: str
@@ -53,11 +55,30 @@ class Method:
     torch: str
     steps: Fold
     result: Result
+    also: tuple[str, ...] = ()
 
 
 _ROWS = (
-    Method("max", "largest value", "max x", None, "MaxPool2d", Fold("same", "larger", "keep"), "same"),
-    Method("min", "smallest value", "min x", None, "-MaxPool2d(-x)", Fold("same", "smaller", "keep"), "same"),
+    Method(
+        "max",
+        "largest value",
+        "max x",
+        None,
+        "MaxPool2d",
+        Fold("same", "larger", "keep"),
+        "same",
+        ("maximum", "largest"),
+    ),
+    Method(
+        "min",
+        "smallest value",
+        "min x",
+        None,
+        "-MaxPool2d(-x)",
+        Fold("same", "smaller", "keep"),
+        "same",
+        ("minimum", "smallest"),
+    ),
     Method(
         "avg",
         "mean",
@@ -66,8 +87,11 @@ _ROWS = (
         "AvgPool2d(count_include_pad=False); its default is count_include_pad=True",
         Fold("same", "add", "mean"),
         "mean",
+        ("mean", "average"),
     ),
-    Method("sum", "sum", "sum x", None, "AvgPool2d(divisor_override=1)", Fold("same", "add", "keep"), "sum"),
+    Method(
+        "sum", "sum", "sum x", None, "AvgPool2d(divisor_override=1)", Fold("same", "add", "keep"), "sum", ("total",)
+    ),
     Method(
         "l2",
         "root of the mean of squares",
@@ -76,6 +100,7 @@ _ROWS = (
         "LPPool2d(2) / sqrt(kh*kw) on full windows",
         Fold("square", "add", "root_mean"),
         "mean",
+        ("rms", "root_mean_square", "quadratic_mean"),
     ),
 )
 
@@ -94,7 +119,9 @@ def lookup(token: str) -> Method:
     if name not in METHODS:
         from difflib import get_close_matches
 
-        close = get_close_matches(name.lower(), METHODS, n=1, cutoff=0.5)
+        said = name.lower()
+        meant = [row.name for row in _ROWS if said.replace("-", "_").replace(" ", "_") in row.also]
+        close = meant or get_close_matches(said, METHODS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else None
         raise UsageError(f"method must be one of {', '.join(METHODS)}, got {token!r}", hint)
     if colon:
