@@ -271,7 +271,7 @@ def _settled(header: Header, target: Format | None, request: Request) -> tuple[s
         if request.method.result == "sum":
             raise InputError(
                 "method sum must be given a dtype for a picture: sums pass its range",
-                f"--dtype {header.dtype} saturates, -o x.npy keeps all",
+                "-o x.npy keeps them, -m avg stays in its range",
             )
         dtype = header.dtype
     return PICTURE_LAYOUTS[len(header.shape)], dtype
