@@ -92,7 +92,7 @@ def pooled(case, engine, threads):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pooling, "SLAB", case.slab)
         patch.setattr(arrays, "BAND", case.band)
-        patch.setattr(compiled, "SMALL", 0)
+        patch.setattr(compiled, "ALONE", 0)
         return poolcli.pool(case.view, case.method, layout=case.layout, engine=engine, threads=threads, **case.window)
 
 

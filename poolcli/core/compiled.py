@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-SMALL = 2**16  # elements below which waking a thread costs more than it saves
+ALONE = 3e-4  # seconds of work below which waking a thread costs more than it saves
 STRIP = 2**18  # bytes of the work buffers of one strip of columns: they stay in the second-level cache
 
 _compiling = threading.Lock()
@@ -173,6 +173,7 @@ class _Down(NamedTuple):
 def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
     """Return what pools arrays, as `arrays.pool` does, on up to *most* threads."""
     call, types = kernel(task.fold, task.types), task.types
+    each = task.compiled_seconds / (task.planes * task.plan.out[0])
     rows, columns = (axis.trimmed() for axis in task.plan.axes)
     stops, counts = _runs(task)
     downs = _downs(task, rows)
@@ -204,10 +205,9 @@ def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
                     call(*before, at, at + evens, at + odds, *after, start, stop)
 
             units = x.shape[0] * (end - begin)
-            if most == 1 or x.size < SMALL or not units:  # rows of the result may hold none of this chain's
-                work([(0, units)])
-            else:
-                bands = _bands(units, end - begin, most * threads.PARTS, grain)
+            alone = most == 1 or units * each < ALONE
+            if units:  # rows of the result may hold none of this chain's
+                bands = _bands(units, end - begin, 1 if alone else most * threads.PARTS, grain)
                 threads.share(work, bands, min(most, len(bands)))
 
     return pool
