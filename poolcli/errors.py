@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import cache
 from typing import ClassVar, Self
 
 
@@ -54,7 +53,11 @@ class PoolWarning(UserWarning):
     """Something works less well than it could; results are right all the same."""
 
 
-@cache
-def warn_once(message: str) -> None:
-    """Warn of *message*, the first time."""
-    warnings.warn(message, PoolWarning, stacklevel=4)
+_warned: set[str] = set()
+
+
+def warn_once(message: str, why: object = "") -> None:
+    """Warn of *message*, and *why*, the first time."""
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(f"{message}: {why}" if why else message, PoolWarning, stacklevel=4)

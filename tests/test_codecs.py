@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from poolcli.errors import InputError, PoolWarning, warn_once
+from poolcli import errors
+from poolcli.errors import InputError, PoolWarning
 from poolcli.media import codecs, contents
 from poolcli.media.formats import by_name
 
@@ -37,12 +38,11 @@ def asked(monkeypatch):
 def without(monkeypatch):
     """Make the import of imagecodecs fail, and catch what that is said to mean."""
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    for cached in (codecs.codec, warn_once):  # what a process remembers
-        cached.cache_clear()
+    monkeypatch.setattr(errors, "_warned", set())  # what a process remembers
+    codecs.codec.cache_clear()
     with pytest.warns(PoolWarning) as said:
         yield said
-    for cached in (codecs.codec, warn_once):
-        cached.cache_clear()
+    codecs.codec.cache_clear()
 
 
 def noise(shape, top=255, seed=0):

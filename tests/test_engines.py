@@ -13,7 +13,8 @@ import pytest
 from cases import SHAPES, WINDOWS, sample
 
 import poolcli
-from poolcli.core import compiled, kernels, threads
+from poolcli import errors
+from poolcli.core import cache, compiled, engines, kernels, machine, threads
 from poolcli.core.methods import METHODS
 
 THREADS = (1, 2, 7)
@@ -250,6 +251,71 @@ def test_quotients_that_need_no_rounding_or_are_infinite_stay_what_they_are(meth
     array = np.repeat(np.float32([[np.inf, -np.inf, 3e38, 1e-45, 0, 0.1, 3]]), 9, axis=0).repeat(9, axis=1)
     assert_engines_agree(array, method, kernel=3, stride=1)
     assert_engines_agree(array, method, kernel=9)
+
+
+# Keeping machine code only makes a start faster.
+
+
+def fail(error):
+    def raising(*_arguments, **_keywords):
+        raise error
+
+    return raising
+
+
+def forget():
+    """Make this process load its kernels anew."""
+    for remembered in (compiled._kernel, engines._compiled):  # noqa: SLF001
+        remembered.cache_clear()
+
+
+@pytest.fixture
+def compilations(monkeypatch, tmp_path):
+    """Return what Numba has compiled, after forgetting what was compiled before."""
+    import numba
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(errors, "_warned", set())
+    forget()
+    compile_, made = numba.cfunc, []
+    monkeypatch.setattr(numba, "cfunc", lambda *given, **named: made.append(given) or compile_(*given, **named))
+    yield made
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "error"),
+    [
+        (machine, "host", AttributeError("initialize_native_target")),
+        (machine, "emit", TypeError("create_target_machine")),
+        (machine, "load", RuntimeError("create_mcjit_compiler")),
+        (cache, "write", OSError("no space left")),
+        (cache, "prepare", ImportError("fcntl")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_fails_in_keeping_code_costs_one_warning_and_no_second_compilation(
+    place, name, error, compilations, monkeypatch
+):
+    monkeypatch.setattr(place, name, fail(error))
+    array = hostile((31, 35), "uint8")
+    with pytest.warns(errors.PoolWarning, match=f"compiled kernels are not kept: {error}") as warned:
+        result = poolcli.pool(array, "max", 3, engine="numba")
+    np.testing.assert_array_equal(result, poolcli.pool(array, "max", 3, engine="numpy"))
+    np.testing.assert_array_equal(result[:5], poolcli.pool(array[:15], "max", 3, engine="numba"))
+    assert (len(warned), len(compilations)) == (1, 1)
+
+
+def test_code_that_was_kept_and_cannot_be_loaded_is_compiled_once(compilations, monkeypatch):
+    array = hostile((31, 35), "uint8")
+    expected = poolcli.pool(array, "max", 3, engine="numba")
+    forget()
+    compilations.clear()
+    monkeypatch.setattr(machine, "load", fail(AttributeError("add_object_file")))
+    with pytest.warns(errors.PoolWarning, match="add_object_file"):
+        again = poolcli.pool(array, "max", 3, engine="numba")
+    np.testing.assert_array_equal(again, expected)
+    assert len(compilations) == 1
 
 
 # Processes.

@@ -10,8 +10,9 @@ and one build serves an image in bands as well as many files at once.
 from __future__ import annotations
 
 import threading
-from ctypes import c_void_p
+from ctypes import CFUNCTYPE, c_void_p
 from functools import cache as cached
+from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -52,23 +53,36 @@ def kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
         return _kernel(fold, types)
 
 
+_functions: list[Any] = []  # code that Numba loaded lives as long as they
+
+
 @cached
 def _kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
+    compiled = cached(partial(_compiled, fold, types))
     arguments = [_ctype(argument) for argument in _arguments(types)]
-    kept = None
     try:
-        path = cache.prepare() / f"{cache.name(fold, types)}.{_source()}{machine.host()}{cache.SUFFIX}"
-        kept = cache.read(path)
+        symbol, code = _code(f"{cache.name(fold, types)}.{_source()}", compiled)
+        return machine.load(code, symbol, arguments)
+    except Exception as error:  # noqa: BLE001 -- it only makes starts faster, by an interface of llvmlite's that moves
+        function = compiled()
+        warn_once("compiled kernels are not kept", error)
+    _functions.append(function)
+    return CFUNCTYPE(None, *arguments)(function.address)
+
+
+def _code(name: str, compiled: Callable[[], Any]) -> tuple[str, bytes]:
+    """Return the symbol and the object file of a kernel: kept, or of what is *compiled* now and then kept."""
+    path = cache.prepare() / f"{name}{machine.host()}{cache.SUFFIX}"
+    kept = cache.read(path)
+    if kept is not None:
+        return kept
+    with cache.locked(path):
+        kept = cache.read(path)  # another process may have been first
         if kept is None:
-            with cache.locked(path):
-                kept = cache.read(path)  # another process may have been first
-                if kept is None:
-                    kept = _compiled(fold, types)
-                    cache.write(path, *kept)
-    except OSError as error:
-        warn_once(f"compiled kernels are not kept: {error}")
-    symbol, code = kept or _compiled(fold, types)
-    return machine.load(code, symbol, arguments)
+            function = compiled()
+            kept = function.native_name, machine.emit(function.inspect_llvm(), function.native_name)
+            cache.write(path, *kept)
+    return kept
 
 
 @cached
@@ -78,8 +92,8 @@ def _source() -> str:
     return sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:12]
 
 
-def _compiled(fold: Fold, types: Arithmetic) -> tuple[str, bytes]:
-    """Return the symbol and the object file of a kernel."""
+def _compiled(fold: Fold, types: Arithmetic) -> Any:
+    """Return the kernel as Numba compiles it."""
     try:
         import numba
     except (ValueError, OSError, SystemError) as error:  # too new a NumPy, a wrong NUMBA_ value ...
@@ -93,9 +107,7 @@ def _compiled(fold: Fold, types: Arithmetic) -> tuple[str, bytes]:
     template = kernels.fold(*steps, idempotent=fold.idempotent)  # type: ignore[no-untyped-call]  # Numba infers types
     signature = numba.void(*(_numba_type(argument) for argument in _arguments(types)))
     # Divisions that raise nothing: the code must want nothing of Numba's runtime
-    compiled = numba.cfunc(signature, error_model="numpy")(template)
-    symbol = compiled.native_name
-    return symbol, machine.emit(compiled.inspect_llvm(), symbol)
+    return numba.cfunc(signature, error_model="numpy")(template)
 
 
 @cached
