@@ -318,6 +318,17 @@ def test_folders_and_fifos_are_refused_at_once(cli):
     assert time.monotonic() - begin < 1
 
 
+@pytest.mark.parametrize("line", [("pool", "-o", "x.png"), ("batch", "-o", "out"), ("batch", ".", "-o", "out")])
+def test_an_output_in_a_current_folder_that_is_gone_is_named(cli, samples, tmp_path, line):
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = cli(*line, samples / "grey_odd.png")
+    assert (done.code, done.err) == (4, f"error: {line[-1]}: the current folder is gone\n")
+    done = cli("batch", ".", "-o", tmp_path / "out")
+    assert (done.code, done.err) == (4, "error: .: the current folder is gone\n")
+
+
 def test_a_layout_that_is_not_told_by_the_shape_is_asked_for(cli):
     np.save("x.npy", np.zeros((1080, 1920, 3), np.uint8))
     done = cli("pool", "x.npy")

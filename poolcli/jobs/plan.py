@@ -111,7 +111,7 @@ def check(
         if job.output is None or job.output == "-":
             continue
         shown = files.shown(job.output)
-        name = unicodedata.normalize("NFC", os.path.abspath(job.output)).casefold()
+        name = unicodedata.normalize("NFC", files.placed(job.output)).casefold()
         if name in taken:
             raise UsageError(
                 f"outputs must differ, got {shown} for {files.shown(taken[name])} and {files.shown(job.input)}",

@@ -208,8 +208,9 @@ def _format(found: Found, target: str, template: str, chosen: Format | None) -> 
 
 def check_apart(sources: Sequence[str], destination: str, rules: Rules) -> None:
     """Refuse an output folder that a walk of *sources* would enter: every run would pool the results of the last."""
+    place = os.path.realpath(files.placed(destination))
     for source in sources:
-        below = os.path.relpath(os.path.realpath(destination), os.path.realpath(source))
+        below = os.path.relpath(place, os.path.realpath(files.placed(source)))
         parts = [] if below == os.curdir else below.split(os.sep)
         folders = [os.sep.join(parts[: end + 1]) for end in range(len(parts))]
         if os.path.isdir(source) and parts[:1] != [os.pardir] and all(map(rules.enters, folders)):

@@ -105,6 +105,14 @@ def _read_regular(name: str) -> bytes:
     return data
 
 
+def placed(name: str) -> str:
+    """Return the absolute path of a name, or raise `OutputError` when it has none."""
+    try:
+        return os.path.abspath(name)
+    except FileNotFoundError as error:
+        raise OutputError(f"{shown(name)}: the current folder is gone") from error
+
+
 def write(
     name: str,
     buffers: Sequence[Buffer],
