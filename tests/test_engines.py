@@ -382,6 +382,22 @@ def test_twenty_more_processes_load_the_kept_kernel_without_numba_and_add_nothin
         assert cached(folder) == after
 
 
+CHOOSE = """
+import numba, numpy
+from poolcli.core import pooling
+from poolcli.core.geometry import Window
+from poolcli.core.methods import lookup
+array = numpy.ones((8, 8), "float32")
+for method, engine in (("max", "auto"), ("min", "auto"), ("max", "numba"), ("max", "auto"), ("min", "auto")):
+    print(pooling.run(array, lookup(method), Window(3), engine=engine).choice.engine, end=" ")
+"""
+
+
+def test_auto_takes_no_engine_because_somebody_else_imported_numba(warm):
+    # max is kept, min is not; what is loaded costs nothing more, what must be compiled does
+    assert run(CHOOSE, warm[0]) == "numpy numpy numba numba numpy"
+
+
 def test_the_cache_lies_in_a_private_folder_of_this_version(warm):
     folder, _ = warm
     kernels = [path for path in (folder / "poolcli").iterdir() if path.name.startswith(f"{poolcli.__version__}-")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -102,12 +101,12 @@ def _compiled(task: Task, threads: int | None) -> tuple[Pool, int]:
 def _choose(engine: str, task: Task, ahead: int) -> Choice:
     if engine != "auto":
         return Choice(engine, "asked for")
-    if "numba" in sys.modules or (task.fold, task.types) in _started:
+    if (task.fold, task.types) in _started:
         return Choice("numba", "already loaded")
     if cache.numba_version() == "none":
         return Choice("numpy", "Numba is not installed")
     expected = _spent + task.numpy_seconds * ahead
-    start = 0.0 if "llvmlite.binding" in sys.modules else START
+    start = 0.0 if _started else START  # not by what others imported: a kernel must be made and loaded all the same
     start += 0.0 if cache.has(cache.name(task.fold, task.types)) else COMPILE
     if expected > start:
         return Choice("numba", f"numpy would take {expected:.2g} s, starting numba {start:.2g} s", expected, start)
