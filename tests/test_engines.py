@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -211,6 +212,27 @@ def test_threads_of_the_pool_leave_its_processor_to_the_caller():
     assert threads._ids  # noqa: SLF001 -- no other way to see where they may run
     for thread in threads._ids:  # noqa: SLF001
         assert os.sched_getaffinity(thread) in [processors - {one} for one in processors]
+
+
+def test_callers_that_meet_share_one_pool_of_threads(monkeypatch):
+    made = []
+    second = threading.Thread(target=lambda: threads.share(list, [(0, 1)], 2))
+
+    def executor(*arguments, **named):
+        made.append(ThreadPoolExecutor(*arguments, **named))
+        if len(made) == 1:
+            second.start()
+            second.join(0.1)  # it now waits for this one to be made, or has made its own
+        return made[-1]
+
+    monkeypatch.setattr(threads, "_pool", None)
+    monkeypatch.setattr(threads, "_ids", [])
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", executor)
+    threads.share(list, [(0, 1)], 2)
+    second.join()
+    for one in made:
+        one.shutdown()
+    assert len(made) == 1
 
 
 def test_auto_gives_what_the_engines_give():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PARTS = 4  # parts of the work for each thread: who wakes late, or is disturbed, takes fewer
 
 _pool: ThreadPoolExecutor | None = None
+_making = threading.Lock()
 _ids: list[int] = []  # of the pool's threads, by which the system knows them
 _left: int | None = None  # the processor that is left to the caller
 
@@ -91,16 +92,18 @@ def _current_processor() -> Callable[[], int]:
 
 def _threads() -> ThreadPoolExecutor:
     global _pool  # noqa: PLW0603 -- one bounded pool for the process
-    if _pool is None:
-        _pool = ThreadPoolExecutor(
-            max(1, usable_cpus() - 1), "poolcli", initializer=lambda: _ids.append(threading.get_native_id())
-        )
-    return _pool
+    with _making:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(
+                max(1, usable_cpus() - 1), "poolcli", initializer=lambda: _ids.append(threading.get_native_id())
+            )
+        return _pool
 
 
 def _forget() -> None:
-    global _pool, _left  # noqa: PLW0603 -- a forked child has none of its parent's threads
+    global _pool, _left, _making  # noqa: PLW0603 -- a forked child has none of its parent's threads
     _pool = _left = None
+    _making = threading.Lock()  # one of them may have held it
     _ids.clear()
 
 
