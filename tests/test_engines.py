@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -207,7 +206,7 @@ def test_threads_are_woken_for_work_that_takes_longer_than_waking_them(shape, wi
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
 def test_threads_of_the_pool_leave_its_processor_to_the_caller():
     for _ in range(2):  # the first call makes the threads
-        threads.share(lambda parts: [time.sleep(1e-3) for _ in parts], [(0, 1)] * 8, 2)
+        threads.share(list, [(0, 1)] * 8, 2)
     processors = os.sched_getaffinity(0)
     assert threads._ids  # noqa: SLF001 -- no other way to see where they may run
     for thread in threads._ids:  # noqa: SLF001
