@@ -13,7 +13,8 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from oracle_methods import Root, Window, highest, lowest, root_value, window_value
+from exact import Root, root_value
+from oracle_methods import Window, highest, lowest, window_value
 
 BLURS = {"blur", "maxblur"}
 CHOOSE = {"max", "min", "mode", "first", "center", "median:lower"}  # results are elements of the input
@@ -56,11 +57,6 @@ class Taps(NamedTuple):
     numbers: list[int]
     kernel: int
     shares: list[Fraction] | None = None
-
-    @property
-    def middle(self):
-        """The tap nearest to number k // 2."""
-        return min(self.numbers, key=lambda number: abs(number - self.kernel // 2), default=0)
 
 
 def window_count(axis):
@@ -213,27 +209,35 @@ def divide_by(divisor, axes, weights):
     return there
 
 
-def windows_of(plane, weights, axes, divisor, filter_taps):
+def windows_of(plane, weights, dtype, axes, divisor, filter_taps):
     """Return the windows of one plane, in the order of the outputs."""
-    numbers, weight_at = by_position(plane), by_position(weights) if weights is not None else {}
+    numbers, weight_at = by_position(plane), {} if weights is None else by_position(weights)
     for each in product(*axes):
         positions = list(product(*(axis.real for axis in each)))
-        weight = [weight_at.get(position, 1) for position in positions]
-        if each[0].shares:
-            weight = [w * math.prod(s) for w, s in zip(weight, product(*(a.shares for a in each)), strict=True)]
-        taps = list(product(*(axis.numbers for axis in each)))
-        there = [number for number, w in enumerate(weight) if w]
-        weight = [Fraction(weight[number]) if weights is not None else weight[number] for number in there]
+        every = weights_in(each, positions, weight_at)
+        there = [number for number, weight in enumerate(every) if weight]
+        weight = [every[number] for number in there]
         yield Window(
-            [numbers.get(positions[number], 0) for number in there],
-            weight,
-            [taps[number] for number in there],
-            tuple(axis.middle for axis in each),
-            tuple(axis.kernel for axis in each),
-            divide_by(divisor, each, weight),
-            plane.dtype,
-            filter_taps,
+            values=[numbers.get(positions[number], 0) for number in there],
+            weights=weight,
+            there=there,
+            numbers=[axis.numbers for axis in each],
+            kernel=tuple(axis.kernel for axis in each),
+            divisor=divide_by(divisor, each, weight),
+            dtype=dtype,
+            filter=filter_taps,
         )
+
+
+def weights_in(axes, positions, weight_at):
+    """Return the weight of each position (1 unless given) times the share of it that lies in the window."""
+    weights = [1] * len(positions)
+    if weight_at:
+        weights = [Fraction(weight_at.get(position, 1)) for position in positions]
+    if not axes[0].shares:
+        return weights
+    shares = product(*(axis.shares for axis in axes))
+    return [weight * math.prod(share) for weight, share in zip(weights, shares, strict=True)]
 
 
 def regular_axes(lengths, kernel, stride, padding, dilation, *, ceil, edge, pad_mode):
@@ -323,7 +327,7 @@ def pool(
     values = [
         window_value(method, each)
         for plane, weight in planes_of(array, weights, len(axes))
-        for each in windows_of(plane, weight, axes, divisor, filter)
+        for each in windows_of(plane, weight, array.dtype, axes, divisor, filter)
     ]
     target = np.dtype(dtype) if dtype else result_dtype(method, array.dtype)
     return stored(values, target, rounding).reshape(*array.shape[: array.ndim - len(axes)], *map(len, axes))

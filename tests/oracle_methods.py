@@ -1,20 +1,20 @@
 """What each method makes of one window, by exact numbers: no line of poolcli, no float where it can be helped.
 
-A value is a Python number, a fraction, or the root of a fraction. Where a formula has exp, log or a power that
-is no whole number, it is worked out to 60 digits, so that what is stored is the nearest float64 all the same.
+A value is a Python number, a fraction, or the root of a fraction (`exact`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from decimal import Decimal
 from fractions import Fraction
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from exact import DIGITS, decimal, exact, exact_sum, fraction, infinite, power, root
 
-DIGITS = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN)
 SMALLEST_CLAMP = 1e-6  # of gem
 
 
@@ -23,23 +23,26 @@ class NegativeError(ValueError):
 
 
 class Window(NamedTuple):
-    """What a window holds: values in scan order, the weight and the tap of each; no padding, no weight of zero."""
+    """What a window holds: values in scan order and the weight of each; no padding, and no weight of zero.
+
+    `numbers` are the taps that lie on elements, for each axis; `there` tells which of their combinations the
+    values are.
+    """
 
     values: list
     weights: list
-    taps: list[tuple[int, ...]]
-    middle: tuple[int, ...]
+    there: list[int]
+    numbers: list[list[int]]
     kernel: tuple[int, ...]
     divisor: Fraction
     dtype: np.dtype
     filter: np.ndarray | None = None
 
-
-class Root(NamedTuple):
-    """The degree-th root of a fraction."""
-
-    radicand: Fraction
-    degree: Fraction
+    @property
+    def taps(self):
+        """Return which tap each value is."""
+        every = list(product(*self.numbers))
+        return [every[number] for number in self.there]
 
 
 def lowest(dtype):
@@ -50,60 +53,6 @@ def lowest(dtype):
 def highest(dtype):
     """Return the largest value of a dtype."""
     return {"b": lambda: 1, "f": lambda: math.inf}.get(dtype.kind, lambda: int(np.iinfo(dtype).max))()
-
-
-# Exact numbers.
-
-
-def infinite(value):
-    return isinstance(value, float) and math.isinf(value)
-
-
-def exact(value):
-    """Return a number as a fraction, or an infinity as it is."""
-    return value if infinite(value) else Fraction(value)
-
-
-def exact_sum(numbers):
-    """Return the sum as a fraction; infinities of one sign give that infinity, of both NaN."""
-    ends = {number for number in numbers if infinite(number)}
-    if ends:
-        return sum(ends)
-    ratios = [number.as_integer_ratio() for number in numbers]
-    common = math.lcm(*{below for _, below in ratios})
-    return Fraction(sum(above * (common // below) for above, below in ratios), common)
-
-
-def decimal(value):
-    """Return a fraction to 60 digits."""
-    above, below = value.as_integer_ratio()
-    return DIGITS.divide(Decimal(above), Decimal(below))
-
-
-def fraction(value):
-    """Return a decimal as a fraction, one far below every float as zero."""
-    return Fraction(value) if value and value.adjusted() > -400 else Fraction(0)
-
-
-def power(value, exponent):
-    """Return a non-negative value to a positive exponent."""
-    if infinite(value):
-        return value
-    if exponent.denominator == 1:
-        return Fraction(value) ** exponent.numerator
-    return Fraction(DIGITS.power(decimal(value), decimal(exponent)))
-
-
-def root(value, degree):
-    """Return the root of a mean or sum; that of an infinity is itself."""
-    return value if isinstance(value, float) else Root(value, degree)
-
-
-def root_value(number):
-    """Return a root to 60 digits, but exactly where it is a multiple of one half: there roundings tie."""
-    near = fraction(DIGITS.power(decimal(number.radicand), decimal(1 / number.degree)))
-    half = Fraction(round(2 * near), 2)
-    return half if number.degree.denominator == 1 and half**number.degree.numerator == number.radicand else near
 
 
 # The methods; `of` is the value after the colon.
@@ -231,7 +180,7 @@ def spread(window, _):
     return exact_sum([largest(window, None), -smallest(window, None)])
 
 
-def product(window, _):
+def multiplied(window, _):
     if any(infinite(value) for value in window.values):
         return math.prod(float((value > 0) - (value < 0)) for value in window.values) * math.inf
     return math.prod([Fraction(value) for value in window.values], start=Fraction(1))
@@ -344,7 +293,11 @@ def first(window, _):
 
 def center(window, _):
     """The real tap nearest to the middle one, which is number k // 2 of each axis; nothing if it is masked."""
-    return dict(zip(window.taps, window.values, strict=True)).get(window.middle)
+    middle = [
+        min(numbers, key=lambda tap, half=kernel // 2: abs(tap - half), default=0)
+        for numbers, kernel in zip(window.numbers, window.kernel, strict=True)
+    ]
+    return dict(zip(window.taps, window.values, strict=True)).get(tuple(middle))
 
 
 METHODS = {
@@ -360,7 +313,7 @@ METHODS = {
     "std": deviation,
     "var": variance,
     "range": spread,
-    "prod": product,
+    "prod": multiplied,
     "soft": soft,
     "stochastic": stochastic,
     "mixed": mixed,
