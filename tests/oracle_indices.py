@@ -9,21 +9,26 @@ import numpy as np
 import oracle
 
 
-def indices(array, method, kernel, stride=None, padding=None, *, dilation=None, ceil=False):
+def indices(
+    array,
+    method,
+    kernel=None,
+    stride=None,
+    padding=None,
+    *,
+    dilation=None,
+    ceil=False,
+    to=None,
+    to_rule="adaptive",
+    samples=None,
+):
     """Return where each maximum (or minimum) stands in its plane, counted in scan order.
 
     The first of equals wins, and the last NaN over everything; a window of padding alone has -1.
     """
-    axes = oracle.regular_axes(
-        array.shape[array.ndim - len(kernel) :],
-        kernel,
-        stride,
-        padding,
-        dilation,
-        ceil=ceil,
-        edge=None,
-        pad_mode="identity",
-    )
+    window = {"stride": stride, "padding": padding, "dilation": dilation, "ceil": ceil, "edge": None}
+    irregular = {"to": to, "to_rule": to_rule, "samples": samples}
+    axes = oracle.axes_of(array, kernel, **window, pad_mode="identity", **irregular)
     result = []
     for plane, _ in oracle.planes_of(array, None, len(axes)):
         at = oracle.by_position(plane)
@@ -36,7 +41,7 @@ def indices(array, method, kernel, stride=None, padding=None, *, dilation=None, 
 
 def winner(positions, at, *, largest):
     """Return the position that wins, or None of none."""
-    missing = [position for position in positions if at[position] != at[position]]  # noqa: PLR0124 (only NaN)
+    missing = [position for position in positions if at[position] != at[position]]
     if missing:
         return missing[-1]
     values = {at[position] for position in positions}
@@ -47,14 +52,19 @@ def winner(positions, at, *, largest):
 def in_layout(found, layout, shape):
     """Return PyTorch's indices of a result in (N, C, ...) as another peer counts, for the shape of its input.
 
-    ONNX counts through the whole tensor; TensorFlow through one picture whose channels come last.
+    ONNX counts through the whole tensor, down the columns with `onnx-columns` (its storage_order=1); TensorFlow
+    through one picture whose channels come last.
     """
     size, channels = math.prod(shape[2:]), shape[1]
     numbers = found.copy()
     for batch, channel in np.ndindex(shape[:2]):
         plane = numbers[batch, channel]
         there = plane >= 0
-        if layout == "onnx":
+        if layout == "onnx-columns":
+            plane[there] = [
+                np.ravel_multi_index(np.unravel_index(i, shape[2:])[::-1], shape[:1:-1]) for i in plane[there]
+            ]
+        if layout.startswith("onnx"):
             plane[there] += (batch * channels + channel) * size
         elif layout == "tf":
             plane[there] = plane[there] * channels + channel

@@ -122,12 +122,9 @@ def generalized_mean(window, of):
     return power_mean(window._replace(values=[max(value, SMALLEST_CLAMP) for value in window.values]), of or "3")
 
 
-def exponentials(window, rate):
-    """Return exp(rate * value - the largest of these) of each value, and that largest; -inf gives 0."""
-    raised = [rate * exact(value) for value in window.values]
-    top = max(raised)
-    zero = Decimal(0)
-    return [zero if infinite(each) else DIGITS.exp(decimal(each - top)) for each in raised], top
+def exponentials(raised, top):
+    """Return exp(each - top); -inf gives 0."""
+    return [Decimal(0) if infinite(each) else DIGITS.exp(decimal(each - top)) for each in raised]
 
 
 def log_mean_exp(window, of):
@@ -135,11 +132,12 @@ def log_mean_exp(window, of):
     rate = Fraction(of or "1")
     if not window.values:
         return Fraction(0)
-    terms, top = exponentials(window, rate)
+    raised = [rate * exact(value) for value in window.values]
+    top = max(raised)
     if infinite(top):
         return top / rate
-    mean_of_terms = DIGITS.divide(decimal_sum(terms, window.weights), decimal(window.divisor))
-    return (top + fraction(DIGITS.ln(mean_of_terms))) / rate
+    whole = decimal_sum(exponentials(raised, top), window.weights)
+    return (top + fraction(DIGITS.ln(DIGITS.divide(whole, decimal(window.divisor))))) / rate
 
 
 def decimal_sum(terms, factors):
@@ -155,7 +153,8 @@ def soft(window, of):
         return Fraction(0)
     if any(infinite(value) for value in window.values):
         return math.nan
-    terms, _ = exponentials(window, Fraction(of or "1"))
+    raised = [Fraction(of or "1") * Fraction(value) for value in window.values]
+    terms = exponentials(raised, max(raised))
     shares = [DIGITS.multiply(term, decimal(weight)) for term, weight in zip(terms, window.weights, strict=True)]
     return fraction(DIGITS.divide(decimal_sum(shares, window.values), decimal_sum(shares, [1] * len(shares))))
 
