@@ -11,6 +11,7 @@ import pytest
 from cases import sample
 from goldens import UNPASSABLE, onnx_archive, onnx_goldens, onnx_unpooled, torch_goldens, torch_unpooled
 from numpy.lib.stride_tricks import sliding_window_view
+from refusals import REFUSALS, UNPOOL_REFUSALS
 from test_reference import reference, windows
 
 GOLDENS = [*onnx_goldens(), *torch_goldens()]
@@ -144,6 +145,20 @@ def test_the_oracles_quantiles_are_numpys(share, rule):
 )
 def test_the_number_of_windows_is_pytorchs(window, count):
     assert oracle.window_count(oracle.Axis(*window)) == count
+
+
+def test_refusals_have_names_of_their_own():
+    names = [case.id for case in (*REFUSALS, *UNPOOL_REFUSALS)]
+    assert len(names) == len(set(names))
+
+
+TOO_LARGE = [case for case in REFUSALS if case.rule.startswith("a window fits") and case.id != "stride-of-2-to-63"]
+
+
+@pytest.mark.parametrize("case", TOO_LARGE, ids=by_id)
+def test_a_window_too_large_for_the_input_has_no_place(case):
+    with pytest.raises(oracle.TooSmallError):
+        oracle.pool(np.zeros(case.shape), case.method, **case.arguments)
 
 
 @pytest.mark.parametrize(
