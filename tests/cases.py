@@ -17,10 +17,10 @@ class WindowCase:
     """A window by its name; padding is one (before, after) pair per axis, or `same` / `same-lower`."""
 
     id: str
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]] | str = ((0, 0), (0, 0))
-    dilation: tuple[int, int] = (1, 1)
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...] | str = ((0, 0), (0, 0))
+    dilation: tuple[int, ...] = (1, 1)
     ceil: bool = False
     count_include_pad: bool = False
 
@@ -35,6 +35,46 @@ class WindowCase:
             "ceil": self.ceil,
             "count_include_pad": self.count_include_pad,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCase:
+    """A target size by its name; a seed of floats is PyTorch's sample of each axis."""
+
+    id: str
+    to: tuple[int | None, ...]
+    rule: str = "adaptive"
+    kernel: tuple[int, ...] | None = None
+    seed: tuple[float, ...] | None = None
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """The keyword arguments of `poolcli.pool`."""
+        more = {"kernel": self.kernel, "seed": self.seed} if self.kernel else {}
+        return {"to": self.to, "to_rule": self.rule, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCase:
+    """A method as a user spells it, and how near a float result is to the truth.
+
+    In units of the last place of the result's dtype, at the largest magnitude of the result and its window: 0 where
+    sums of `sample` are exact, more where there is a division, exp, log, a power or a difference after them.
+    """
+
+    id: str
+    ulps: int = 0
+    nonnegative: bool = False  # refuses other input
+
+    def check(self, result: np.ndarray, expected: np.ndarray, array: np.ndarray) -> None:
+        """Compare a result with the truth about an array: the same dtype and shape, integers and NaN equal."""
+        assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+        if result.dtype.kind != "f" or not self.ulps:
+            np.testing.assert_array_equal(result, expected)
+            return
+        unit = self.ulps * np.finfo(result.dtype).eps
+        largest = np.abs(array.astype("f8")).max(initial=0, where=np.isfinite(array))
+        np.testing.assert_allclose(result, expected, unit, unit * largest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +134,51 @@ WINDOWS = (
     WindowCase("k31s1", (31, 31), (1, 1), "same"),
     WindowCase("k31s31", (31, 31), (31, 31), ((10, 9), (9, 10)), ceil=True),
 )
+
+LINES = (  # on one axis
+    WindowCase("line-k2s2", (2,), (2,), ((0, 0),), (1,)),
+    WindowCase("line-k3s1-padded", (3,), (1,), ((1, 1),), (1,)),
+    WindowCase("line-k5s3-uneven-ceil", (5,), (3,), ((4, 1),), (1,), ceil=True, count_include_pad=True),
+    WindowCase("line-dilation3", (3,), (2,), ((2, 4),), (3,)),
+    WindowCase("line-same", (4,), (3,), "same", (1,)),
+)
+
+VOLUMES = (  # on three axes
+    WindowCase("cube-k2s2", (2, 2, 2), (2, 2, 2), ((0, 0),) * 3, (1, 1, 1)),
+    WindowCase("cube-k3s1-padded", (3, 3, 3), (1, 1, 1), ((1, 1),) * 3, (1, 1, 1)),
+    WindowCase("box-ceil", (2, 3, 1), (3, 2, 2), ((1, 0), (0, 2), (0, 0)), (1, 1, 1), ceil=True),
+    WindowCase("box-dilation", (2, 2, 3), (1, 2, 1), ((1, 1), (0, 1), (2, 2)), (2, 3, 1), count_include_pad=True),
+    WindowCase("box-same-lower", (2, 3, 4), (2, 1, 3), "same-lower", (1, 1, 2)),
+)
+
+TARGETS = (  # for an input of at least 5 x 6
+    TargetCase("global", (1, 1)),
+    TargetCase("adaptive-3x4", (3, 4)),
+    TargetCase("adaptive-rows-kept", (None, 2)),
+    TargetCase("adaptive-larger", (17, 19)),
+    TargetCase("area-3x4", (3, 4), "area"),
+    TargetCase("area-one-axis", (1, 5), "area"),
+    TargetCase("area-larger", (17, 19), "area"),
+    TargetCase("fractional-3x4", (3, 4), "fractional", (2, 2), (0.3, 0.9)),
+    TargetCase("fractional-4x1", (4, 1), "fractional", (2, 3), (0.0, 0.5)),
+)
+
+METHOD_CASES = (
+    *map(
+        MethodCase,
+        ("max", "min", "median", "median:lower", "mode", "mode:sparse", "first", "center", "range", "lp:inf"),
+    ),
+    *map(MethodCase, ("quantile:0", "quantile:0.3:lower", "quantile:0.9:higher", "quantile:0.5:nearest", "quantile:1")),
+    *(MethodCase(token, 1) for token in ("avg", "sum", "l2", "lp:1", "norm:1")),
+    *(
+        MethodCase(token, 4)
+        for token in ("lp:2", "norm:2", "mixed", "mixed:0.3", "quantile:0.9", "blur", "maxblur", "prod")
+    ),
+    *(MethodCase(token, 16) for token in ("lp:2.7", "lp:0.5", "norm:3", "gem", "gem:1.5", "std", "var")),
+    *(MethodCase(token, 16) for token in ("lse", "lse:0.1", "lse:-2", "soft", "soft:0.1", "soft:-1")),
+    MethodCase("stochastic", 8, nonnegative=True),
+)
+PAD_MODES = ("identity", "zero", "edge", "reflect", "symmetric", "wrap")
 
 SHAPES = (
     ShapeCase("prime-13x11", "HW", (13, 11)),

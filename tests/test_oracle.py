@@ -7,8 +7,9 @@ import math
 import numpy as np
 import oracle
 import oracle_indices
+import oracle_methods
 import pytest
-from cases import sample
+from cases import LINES, METHOD_CASES, PAD_MODES, TARGETS, VOLUMES, WINDOWS, sample
 from goldens import UNPASSABLE, onnx_archive, onnx_goldens, onnx_unpooled, torch_goldens, torch_unpooled
 from numpy.lib.stride_tricks import sliding_window_view
 from refusals import REFUSALS, UNPOOL_REFUSALS
@@ -27,8 +28,7 @@ def by_id(case):
 
 def as_oracle(arguments):
     """Return arguments of poolcli.pool as the oracle takes them."""
-    names = {"seed": "samples"}
-    return {names.get(name, name): value for name, value in arguments.items() if name != "layout"}
+    return {"samples" if name == "seed" else name: value for name, value in arguments.items() if name != "layout"}
 
 
 # Peers.
@@ -244,6 +244,57 @@ def test_a_picked_element_is_the_nearest_real_one():
     assert oracle.pool(row, "first", **window).tolist() == [1, 1, 4, 7]
     assert oracle.pool(row, "center", **window).tolist() == [1, 3, 6, 7]
     assert oracle.pool(row, "center", (2,)).tolist() == [2, 4, 6]
+
+
+@pytest.mark.parametrize("case", [*LINES, *VOLUMES], ids=by_id)
+def test_windows_of_one_and_three_axes_are_products_of_lines(case):
+    array = sample((9, 8, 7)[3 - len(case.kernel) :], "int16")
+    pooled = oracle.pool(array, "max", **case.arguments)
+    for axis in range(array.ndim):
+        line = {name: (value[axis],) if isinstance(value, tuple) else value for name, value in case.arguments.items()}
+        array = np.moveaxis(oracle.pool(np.moveaxis(array, axis, -1), "max", **line), -1, axis)
+    np.testing.assert_array_equal(pooled, array)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in PAD_MODES if mode != "identity"])
+@pytest.mark.parametrize(
+    "case", [case for case in WINDOWS if max(case.kernel) < 9 and case.padding != ((0, 0),) * 2], ids=by_id
+)
+def test_padding_of_a_mode_is_as_if_it_had_been_input(case, mode):
+    array = sample((11, 10), "int32")
+    padding = case.padding
+    if isinstance(padding, str):
+        each = zip(array.shape, case.kernel, case.stride, case.dilation, strict=True)
+        padding = [oracle.same_padding(*axis, lower=padding == "same-lower") for axis in each]
+    kind = "constant" if mode == "zero" else mode
+    padded = np.pad(array, padding, kind)
+    for method in ("avg", "min"):
+        expected = oracle.pool(padded, method, **{**case.arguments, "padding": None})
+        pooled = oracle.pool(array, method, **case.arguments, pad_mode=mode)
+        inner = tuple(map(slice, pooled.shape))  # with ceil, a window that begins in the padding after is no more
+        np.testing.assert_array_equal(pooled, expected[inner])
+
+
+@pytest.mark.parametrize("case", TARGETS, ids=by_id)
+@pytest.mark.parametrize("method", [case for case in METHOD_CASES if case.id not in oracle.BLURS], ids=by_id)
+def test_every_method_pools_to_every_target(case, method):
+    array = abs(sample((7, 8), "float64")) + 0.5
+    pooled = oracle.pool(array, method.id, **as_oracle(case.arguments))
+    assert np.isfinite(pooled).all()
+    if method.id.partition(":")[0] not in {
+        "sum",
+        "norm",
+        "prod",
+        "var",
+        "std",
+        "range",
+    }:  # the others are means or picks
+        assert array.min() * (1 - 4 * EPS) <= pooled.min() <= pooled.max() <= array.max() * (1 + 4 * EPS)
+
+
+def test_the_table_of_cases_names_every_method():
+    told = {case.id.partition(":")[0] for case in METHOD_CASES} | {"weighted", "gated"}
+    assert told == set(oracle_methods.METHODS)
 
 
 # Methods, by laws.
