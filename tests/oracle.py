@@ -333,6 +333,11 @@ def pool(
     return stored(values, target, rounding).reshape(*array.shape[: array.ndim - len(axes)], *map(len, axes))
 
 
+def arguments_of(arguments):
+    """Return keyword arguments of `poolcli.pool` as those of this `pool`."""
+    return {"samples" if name == "seed" else name: value for name, value in arguments.items() if name != "layout"}
+
+
 def planes_of(array, weights, count):
     """Return each plane of the last axes with its weights, which are broadcast to the array."""
     numbers = array.astype("u1") if array.dtype == bool else array
