@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from poolcli.cli.app import COMMANDS
-from poolcli.core import kernels
-from poolcli.core.methods import METHODS
+from poolcli.core import kernels, steps
+from poolcli.core.methods import METHODS, Joined
 
 PACKAGE = Path(__file__).parent.parent / "poolcli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -124,9 +124,12 @@ def test_a_plain_png_is_pooled_without_pillow_tifffile_and_numba(tmp_path):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_step_of_the_method_table_is_a_kernel_step(name):
-    fold = METHODS[name].steps
-    for step in (fold.lift, fold.combine, fold.finish):
+def test_every_step_of_the_method_table_stands_where_steps_stand(name):
+    recipe = METHODS[name].recipe
+    if isinstance(recipe, Joined):
+        assert getattr(steps, recipe.join).__module__ == steps.__name__
+        return
+    for step in (recipe.lift, recipe.combine, recipe.finish):
         assert getattr(kernels, step).__module__ == kernels.__name__
 
 

@@ -11,8 +11,16 @@ import sys
 import numpy as np
 import pytest
 
-from poolcli.core import cache, dtypes
+from poolcli.core import cache, dtypes, recipes
+from poolcli.core.geometry import Window
 from poolcli.core.methods import METHODS
+
+
+def kernel_of(method):
+    """Return the fold and the types of 2 x 2 windows of float64."""
+    f8 = np.dtype("f8")
+    ((task,),) = recipes.resolve(METHODS[method], f8, f8, Window(2).plan((4, 4)), 1, 1).parts
+    return task.fold, task.types
 
 
 @pytest.fixture
@@ -38,7 +46,7 @@ def filled(tmp_path_factory):
 
 @pytest.mark.usefixtures("folder")
 def test_a_kernel_is_kept_found_counted_and_removed(cli):
-    kernel = cache.name(METHODS["max"].steps, dtypes.arithmetic(METHODS["max"], *[np.dtype("f8")] * 2, 4))
+    kernel = cache.name(*kernel_of("max"))
     assert not cache.has(kernel)
     assert json.loads(cli("cache", "info", "--json").out)["kernels"] == 0
     done = pooled()
@@ -100,27 +108,25 @@ def test_a_settings_file_in_the_current_folder_cannot_move_the_cache(tmp_path):
     assert not os.listdir(tmp_path / "evil")
 
 
-def test_every_method_and_dtype_is_among_what_is_warmed():
-    from poolcli.cli.cache import _kernels
-
-    warmed = set(_kernels())
+def test_every_method_and_dtype_is_among_the_sixty_kernels_that_are_warmed():
+    warmed = recipes.kernels()
+    assert len(warmed) <= 60
     for method in METHODS.values():
         for dtype in map(np.dtype, dtypes.NAMES):
             for target in (dtypes.natural(method, dtype), dtype):
                 for kernel in (2, 3, 15, 31, 100, 255):
-                    assert (method.steps, dtypes.arithmetic(method, dtype, target, kernel**2)) in warmed
+                    plan = Window(kernel, padding=kernel // 2).plan((kernel, kernel))
+                    for part in recipes.resolve(method, dtype, target, plan, 1, 1).parts:
+                        assert {(task.fold, task.types) for task in part} <= warmed.keys()
 
 
 @pytest.mark.usefixtures("folder")
 def test_warming_compiles_once_what_is_missing(cli, monkeypatch):
-    from poolcli.cli import cache as command
     from poolcli.core import compiled
 
     compiled._kernel.cache_clear()  # noqa: SLF001 -- forget what other tests compiled in this process
-    some = [
-        (METHODS[name].steps, dtypes.arithmetic(METHODS[name], *[np.dtype("f8")] * 2, 4)) for name in ("max", "avg")
-    ]
-    monkeypatch.setattr(command, "_kernels", lambda: iter(some))
+    some = dict.fromkeys([kernel_of("max"), kernel_of("avg")])
+    monkeypatch.setattr(recipes, "kernels", lambda: some)
     assert cli("cache", "warm").code == 0
     kept = cache.contents()
     assert set(kept) == {cache.name(fold, types) for fold, types in some}

@@ -14,7 +14,7 @@ from cases import SHAPES, WINDOWS, sample
 
 import poolcli
 from poolcli import errors
-from poolcli.core import cache, compiled, engines, kernels, machine, threads
+from poolcli.core import bands, cache, compiled, engines, kernels, machine, threads
 from poolcli.core.methods import METHODS
 
 THREADS = (1, 2, 7)
@@ -62,9 +62,9 @@ def spoiled(shape, dtype):
 
 
 @pytest.fixture
-def bands(monkeypatch):
+def parted(monkeypatch):
     """Part even work that is not worth it."""
-    monkeypatch.setattr(compiled, "ALONE", 0)
+    monkeypatch.setattr(bands, "ALONE", 0)
 
 
 def assert_engines_agree(array, method, **window):
@@ -76,7 +76,7 @@ def assert_engines_agree(array, method, **window):
             np.testing.assert_array_equal(result, expected, err_msg=f"{engine}, {count} threads")
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 @pytest.mark.parametrize("window", LARGE, ids=str)
 @pytest.mark.parametrize(("method", "dtype"), QUICK)
 def test_engines_agree_for_any_number_of_bands(method, dtype, window):
@@ -91,7 +91,7 @@ HUGE = [
 ]
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 @pytest.mark.parametrize("window", HUGE, ids=str)
 def test_work_that_is_parted_has_the_values_of_work_that_is_not(window):
     # One plane of 3.4 million elements is parted by both engines, and again where it must be converted first.
@@ -120,7 +120,7 @@ def test_a_dtype_without_a_kernel_of_its_own_is_converted_part_by_part(dtype, la
             np.testing.assert_array_equal(result, expected.astype(result.dtype))
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 def test_many_threads_may_pool_at_once():
     arrays = [hostile((2, 150 + size, 301), "float64") for size in range(8)]
     expected = [poolcli.pool(array, "avg", 9, stride=1, engine="numpy") for array in arrays]
@@ -132,14 +132,14 @@ def test_many_threads_may_pool_at_once():
             np.testing.assert_array_equal(result, right)
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 @pytest.mark.parametrize("window", LARGE[1::2], ids=str)
 @pytest.mark.parametrize(("method", "dtype"), [pair for pair in QUICK if "float" in pair[1]])
 def test_engines_agree_about_nan_and_infinities(method, dtype, window):
     assert_engines_agree(spoiled((2, 97, 353), dtype), method, **window)
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 @pytest.mark.parametrize("layout", ["HWC", "NCHW", "NHWC"])
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
 @pytest.mark.parametrize(("method", "dtype"), [("avg", "float64"), ("max", "uint8")])
@@ -158,7 +158,7 @@ def test_numba_agrees_on_every_window_of_the_matrix(case):
         np.testing.assert_array_equal(poolcli.pool(array, method, engine="numba", **case.arguments), expected)
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 @pytest.mark.parametrize("target", ["uint8", "int16", "float32"])
 def test_engines_agree_in_rounding_to_another_dtype(target):
     for method in ("max", "avg"):
@@ -244,7 +244,7 @@ def test_auto_gives_what_the_engines_give():
 WIDTHS = ("uint8", "int8", "uint16", "int32", "uint64", "float32", "float64")
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", WIDTHS)
 @pytest.mark.parametrize("method", METHODS)
@@ -266,7 +266,7 @@ def test_three_fused_steps_divide_as_a_division_does():
             assert kernels.quotient(value, np.float64(n), 1 / np.float64(n)) == value / n
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("parted")
 @pytest.mark.parametrize("method", ["avg", "l2"])
 def test_quotients_that_need_no_rounding_or_are_infinite_stay_what_they_are(method):
     array = np.repeat(np.float32([[np.inf, -np.inf, 3e38, 1e-45, 0, 0.1, 3]]), 9, axis=0).repeat(9, axis=1)

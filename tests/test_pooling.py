@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import oracle
+import oracle_methods
 import pytest
 from cases import DTYPES, FLOATS, SHAPES, SIGNED, UNSIGNED, WINDOWS, sample
 
@@ -62,7 +63,7 @@ def by_id(case):
 
 
 def test_the_oracle_knows_every_method():
-    assert list(METHODS) == ["max", "min", "avg", "sum", "l2"]
+    assert METHODS.keys() <= oracle_methods.METHODS.keys()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -424,9 +425,9 @@ def test_a_maximum_of_negative_integers_ignores_padding(dtype):
 @pytest.mark.parametrize("method", METHODS)
 def test_results_have_the_dtype_the_method_promises(method, dtype):
     kept = method in {"max", "min"} or dtype in FLOATS
-    summed = "int64" if dtype in SIGNED else "uint64"
-    expected = dtype if kept else summed if method == "sum" else "float64"
-    assert pool(np.ones((4, 4), dtype), method).dtype == expected
+    extent = np.dtype(f"uint{8 * np.dtype(dtype).itemsize}")  # holds every difference
+    expected = {"sum": "int64" if dtype in SIGNED else "uint64", "range": extent}.get(method, "float64")
+    assert pool(np.ones((4, 4), dtype), method).dtype == (dtype if kept else expected)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "f32", np.float64, np.dtype("int32"), np.dtype(">i2")])
@@ -524,16 +525,6 @@ def test_one_five_and_more_dimensions_and_pictures_must_have_a_layout(shape):
 def test_a_single_number_cannot_be_pooled():
     with pytest.raises(InputError):
         pool(5.0)
-
-
-@pytest.mark.parametrize(
-    ("shape", "layout"),
-    [((9,), "L"), ((3, 9), "CL"), ((2, 9, 3), "NLC"), ((2, 3, 9), "NCL"), ((2, 9, 3), "NTC"),
-     ((2, 3, 4, 4, 4), "NCDHW"), ((4, 4, 4), "DHW")],
-)  # fmt: skip
-def test_layouts_of_one_and_three_pooled_axes_are_refused_with_not_yet(shape, layout):
-    with pytest.raises(PoolError, match="not yet"):
-        pool(np.zeros(shape), layout=layout)
 
 
 @pytest.mark.parametrize("layout", ["HWN", "HCW", "HCWN", "CHNW", "WH", "WCH", "BHWC"])

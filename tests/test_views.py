@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import poolcli
-from poolcli.core import arrays, compiled, pooling
+from poolcli.core import arrays, bands, execution
 
 LAYOUTS = ("HW", "CHW", "HWC", "NCHW", "NHWC", "HNW", "HCWN")
 WIDE = ("bool", "uint8", "int8", ">i2", "uint16", ">i4", "uint64", "float16", ">f2", "float32", "<f4", "float64", ">f8")
@@ -90,9 +90,9 @@ def cases(draw, kinds, *, others=(1, 3), columns=(1, 13)):
 def pooled(case, engine, threads):
     """Pool a case in small pieces."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooling, "SLAB", case.slab)
+        patch.setattr(execution, "SLAB", case.slab)
         patch.setattr(arrays, "BAND", case.band)
-        patch.setattr(compiled, "ALONE", 0)
+        patch.setattr(bands, "ALONE", 0)
         return poolcli.pool(case.view, case.method, layout=case.layout, engine=engine, threads=threads, **case.window)
 
 

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import typer
 
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from poolcli.core.dtypes import Arithmetic
-    from poolcli.core.methods import Fold
 
 app = typer.Typer(
     add_completion=False,
@@ -44,9 +37,9 @@ def info(json: options.Json = False) -> int:
 
 @app.command(help="Compile every kernel that is not kept yet: for containers and batch nodes; takes minutes.")
 def warm(quiet: options.Quiet = False) -> int:
-    from poolcli.core import cache, compiled
+    from poolcli.core import cache, compiled, recipes
 
-    todo = list(_kernels())
+    todo = recipes.kernels()
     for number, (fold, types) in enumerate(todo, 1):
         name, begin = cache.name(fold, types), time.perf_counter()
         known = cache.has(name)
@@ -63,19 +56,3 @@ def clear() -> int:
 
     cache.clear()
     return 0
-
-
-def _kernels() -> Iterator[tuple[Fold, Arithmetic]]:
-    """Yield what each kernel is of: every method, dtype, result and size of accumulator."""
-    from poolcli.core import dtypes
-    from poolcli.core.methods import METHODS
-
-    seen = set()
-    for method in METHODS.values():
-        for dtype in map(dtypes.named, dtypes.NAMES):
-            for target in dict.fromkeys((dtypes.natural(method, dtype), dtype)):
-                for count in (1, 2**8, 2**12, 2**16, 2**20, 2**34):
-                    types = dtypes.arithmetic(method, dtype, target, count)
-                    if (method.steps, types) not in seen:
-                        seen.add((method.steps, types))
-                        yield method.steps, types

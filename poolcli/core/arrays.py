@@ -14,57 +14,57 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from poolcli.core.dtypes import Arithmetic
-    from poolcli.core.geometry import Axis, Chain, Plan
+    from poolcli.core.geometry import Axis, Chain
     from poolcli.core.methods import Fold
+    from poolcli.core.recipes import Task
 
     Array = NDArray[Any]
+    Folder = Callable[..., None]  # as the one that `run` returns
 
-COMBINE: dict[str, Callable[..., Any]] = {"add": np.add, "larger": np.maximum, "smaller": np.minimum}
 BAND = 2**18  # elements of a band: its temporaries stay in the processor's cache
 
 
-def pool(x: Array, out: Array, plan: Plan, fold: Fold, types: Arithmetic, low: int, first: int) -> None:
-    """Pool *x* into *out*.
+def run(task: Task) -> Folder:
+    """Return what folds arrays as *task* says: ``fold(x, out, low, first, outer)``.
 
-    Parameters
-    ----------
     x
         (planes, rows, columns * channels) of the canonical dtype; its first row is the input's row *low*.
     out
         (planes, rows, columns * channels) of the result dtype; its first row is output row *first*.
+    outer
+        Counts that those of plane p are multiplied by, at p modulo their number.
     """
-    rows, columns = (axis.trimmed() for axis in plan.axes)
-    channels = out.shape[2] // columns.out
-    divide = _division(plan, types, channels)
-    combine = partial(COMBINE[fold.combine], dtype=types.accumulator, casting="unsafe")
-    lift = _lifted(fold, types)
-    blank = identity(fold, types.accumulator)
-    with np.errstate(all="ignore"):
+    rows, columns = task.rows.trimmed(), task.columns.trimmed()
+    step = getattr(kernels, task.fold.combine)
+    combine = partial(step.ufunc, dtype=task.types.accumulator, casting="unsafe")
+    lift = _lifted(task)
+    blank = identity(task.fold, task.types.accumulator)
+
+    def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
+        finish = _finished(task, outer)
         for planes, chain, t, until in _bands(x, rows, first, first + out.shape[1]):
             start, stop = chain.axis.inputs(t, until)
             at = chain.offset + start * rows.dilation - low
-            raw = (
-                x[planes, at : at + (stop - start - 1) * rows.dilation + 1 : rows.dilation]
-                if stop > start
-                else x[planes, :0]
-            )
-            folded = fold_rows(lift(raw), chain.axis, (t, until), combine, blank)
-            folded = fold_columns(folded, columns, channels, combine, blank, idempotent=fold.idempotent)
-            o = slice(
-                chain.first + t * chain.step - first,
-                chain.first + (until - 1) * chain.step + 1 - first,
-                chain.step,
-            )
-            out[planes, o] = divide(folded, o.start + first, chain.step)
+            taps = slice(at, at + (stop - start - 1) * rows.dilation + 1, rows.dilation) if stop > start else slice(0)
+            folded = fold_rows(lift(x[planes, taps]), chain.axis, (t, until), combine, blank)
+            folded = fold_columns(folded, columns, task.channels, combine, blank, idempotent=step.idempotent)
+            o = slice(chain.first + t * chain.step, chain.first + (until - 1) * chain.step + 1, chain.step)
+            out[planes, o.start - first : o.stop - first : o.step] = finish(folded, planes, o)
+
+    def quiet(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
+        with np.errstate(all="ignore"):
+            fold(x, out, low, first, outer)
+
+    return quiet
 
 
 def identity(fold: Fold, accumulator: np.dtype[Any]) -> Any:
     """Return what combines with any value to that value."""
-    if fold.combine == "add":
-        return accumulator.type(0)
+    given = getattr(kernels, fold.combine).identity
+    if not isinstance(given, str):
+        return accumulator.type(given)
     low, high = (-np.inf, np.inf) if accumulator.kind == "f" else (np.iinfo(accumulator).min, np.iinfo(accumulator).max)
-    return accumulator.type(low if fold.combine == "larger" else high)
+    return accumulator.type(low if given == "lowest" else high)
 
 
 def divisors(axis: Axis, *, include_pad: bool) -> Array:
@@ -73,25 +73,27 @@ def divisors(axis: Axis, *, include_pad: bool) -> Array:
     return np.repeat([run.divisor for run in runs], [run.stop - run.start for run in runs])
 
 
-def _division(plan: Plan, types: Arithmetic, channels: int) -> Callable[[Array, int, int], Array]:
-    """Return what finishes (planes, rows, columns * channels) of accumulators, given their first row and its step."""
-    finish = getattr(kernels, types.finish)
-    heights, widths = (divisors(axis, include_pad=plan.count_include_pad) for axis in plan.axes)
+def _finished(task: Task, outer: tuple[int, ...]) -> Callable[[Array, slice, slice], Array]:
+    """Return what finishes (planes, rows, columns * channels) of accumulators of given planes and output rows."""
+    finish, closing = getattr(kernels, task.types.finish), task.types.closing
+    heights, widths = (divisors(axis, include_pad=task.include_pad) for axis in (task.rows, task.columns))
     uniform = len(set(heights.tolist())) == len(set(widths.tolist())) == 1
-    across = np.repeat(widths, channels)
+    across, depths = np.repeat(widths, task.channels), np.array(outer)
 
-    def divide(acc: Array, start: int, step: int) -> Array:
-        counts = heights[:1] * widths[:1] if uniform else heights[start::step][: acc.shape[1], None] * across
-        count = np.maximum(counts, 1).astype(types.closing)
-        finished: Array = finish(acc.astype(types.closing, copy=False), count, None, False)  # noqa: FBT003 -- not quick
-        return finished
+    def finished(acc: Array, planes: slice, o: slice) -> Array:
+        counts = heights[:1] * widths[:1] if uniform else heights[o][:, None] * across
+        if outer != (1,):
+            counts = depths[np.arange(planes.start, planes.start + len(acc)) % len(outer), None, None] * counts
+        count = np.maximum(counts, 1).astype(closing)
+        closed: Array = finish(acc.astype(closing, copy=False), count, None, False)  # noqa: FBT003 -- not quick
+        return closed
 
-    return divide
+    return finished
 
 
-def _lifted(fold: Fold, types: Arithmetic) -> Callable[[Array], Array]:
-    lift: Callable[[Array], Array] = getattr(kernels, fold.lift)
-    return lift if fold.lift == "same" else lambda raw: lift(raw.astype(types.accumulator))
+def _lifted(task: Task) -> Callable[[Array], Array]:
+    lift: Callable[[Array], Array] = getattr(kernels, task.fold.lift)
+    return lift if task.fold.lift == "same" else lambda raw: lift(raw.astype(task.types.accumulator))
 
 
 def _bands(x: Array, rows: Axis, first: int, last: int) -> Iterator[tuple[slice, Chain, int, int]]:
@@ -118,7 +120,7 @@ def fold_rows(x: Array, axis: Axis, outputs: tuple[int, int], combine: Callable[
         padded[:, above : above + x.shape[1]] = x
         x = padded
     if kernel > kernels.DIRECT_ROWS + 2 * stride:
-        return _fold_blocks(x, axis, outputs, combine, blank)
+        return fold_blocks(x, axis, outputs, combine, blank)
     taps = [x[:, i : i + (until - 1 - t) * stride + 1 : stride] for i in range(kernel)]
     folded = taps[0].astype(blank.dtype) if kernel == 1 else combine(taps[0], taps[1])
     for tap in taps[2:]:
@@ -126,7 +128,7 @@ def fold_rows(x: Array, axis: Axis, outputs: tuple[int, int], combine: Callable[
     return folded
 
 
-def _fold_blocks(x: Array, axis: Axis, outputs: tuple[int, int], combine: Callable[..., Array], blank: Any) -> Array:
+def fold_blocks(x: Array, axis: Axis, outputs: tuple[int, int], combine: Callable[..., Array], blank: Any) -> Array:
     """Two stacks: an output is a suffix of its block's first k rows and a prefix of the rows after them."""
     t, until = outputs
     stride, kernel = axis.stride, axis.kernel
@@ -158,7 +160,7 @@ def fold_columns(
     many = ((axis.out - 1) * axis.stride + 1) * channels
     x = _framed(x, axis, channels, many + (axis.kernel - 1) * step, blank)
 
-    def append(a: Array, b: Array, taken: int, width: int) -> Array:
+    def merge(a: Array, b: Array, taken: int, width: int) -> Array:
         size = x.shape[2] - (taken + width - 1) * step
         return combine(a[..., :size], b[..., taken * step : taken * step + size])
 
@@ -167,19 +169,19 @@ def fold_columns(
     source, lower, taken, width = x, x, 0, 1
     while True:
         if not idempotent and axis.kernel & width and width < top:
-            lower = append(lower, source, taken, width) if taken else source
+            lower = merge(lower, source, taken, width) if taken else source
             taken += width
         if width == widest:
             break
-        source, width = append(source, source, width, width), 2 * width
+        source, width = merge(source, source, width, width), 2 * width
     if idempotent or axis.kernel == top:
         lower, taken = source, axis.kernel - width
     if axis.kernel > 1:
-        source = append(lower, source, taken, width)
-    return _picked(source[..., :many], axis.stride, channels)
+        source = merge(lower, source, taken, width)
+    return pick_columns(source[..., :many], axis.stride, channels)
 
 
-def _picked(x: Array, stride: int, channels: int) -> Array:
+def pick_columns(x: Array, stride: int, channels: int) -> Array:
     """Keep every stride-th pixel, as (planes, rows, columns * channels)."""
     if stride == 1:
         return x

@@ -31,7 +31,7 @@ def folder() -> Path:
 
 @cached
 def numba_version() -> str:
-    """Return the installed Numba's version, or "none", from the name of its metadata: importlib.metadata costs 18 ms."""
+    """Return the installed Numba's version, or "none", told by a file's name: importlib.metadata costs 18 ms."""
     found = find_spec("numba")
     if found is None or found.origin is None:
         return "none"

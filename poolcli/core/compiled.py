@@ -1,4 +1,4 @@
-"""The compiled engine: kernels compiled by Numba here and nowhere else, kept as object files, run in bands of rows.
+"""Kernels compiled by Numba, here and nowhere else, and kept as object files.
 
 Bands run on Python threads in kernels that release the GIL. The same kernels in ``parallel=True`` take 12 to 14 s to
 compile instead of 3 to 5, and 3.8 and 13 ms where bands take 1.1 and 2.5 (max k2 s2, avg k3 s1 of 64x224x224 float32):
@@ -14,29 +14,19 @@ from ctypes import CFUNCTYPE, c_void_p
 from functools import cache as cached
 from functools import partial
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from poolcli.core import arrays, cache, kernels, machine, threads
+from poolcli.core import cache, kernels, machine
 from poolcli.errors import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
     from poolcli.core.dtypes import Arithmetic
-    from poolcli.core.geometry import Axis, Chain
     from poolcli.core.methods import Fold
-    from poolcli.core.tasks import Task
-
-    Array = NDArray[Any]
-
-ALONE = 3e-4  # seconds of work below which waking a thread costs more than it saves
-STRIP = 2**18  # bytes of the work buffers of one strip of columns: they stay in the second-level cache
 
 _compiling = threading.Lock()
 
@@ -102,19 +92,21 @@ def _compiled(fold: Fold, types: Arithmetic) -> Any:
     finish = kernels.NARROW.get(types.finish, types.finish) if narrow else types.finish
     steps = [getattr(kernels, name) for name in (fold.lift, fold.combine, finish, kernels.QUICK[types.finish])]
     _fuse()
-    for function in (*kernels.HELPERS, *steps):
-        _inlined(function)
-    template = kernels.fold(*steps, idempotent=fold.idempotent)  # type: ignore[no-untyped-call]  # Numba infers types
+    for function in (*kernels.LOOPS, *steps):
+        _known(function)
+    for function in kernels.PARTS:
+        _known(function, inlined=True)  # LLVM alone calls them: 64 rows of 224 elements then take 2.5 times as long
+    template = kernels.fold(*steps)  # type: ignore[no-untyped-call]  # Numba infers types
     signature = numba.void(*(_numba_type(argument) for argument in _arguments(types)))
     # Divisions that raise nothing: the code must want nothing of Numba's runtime
     return numba.cfunc(signature, error_model="numpy")(template)
 
 
 @cached
-def _inlined(step: Callable[..., Any]) -> None:
+def _known(function: Callable[..., Any], *, inlined: bool = False) -> None:
     from numba.extending import register_jitable
 
-    register_jitable(no_cfunc_wrapper=True)(step)
+    register_jitable(no_cfunc_wrapper=True, forceinline=inlined)(function)
 
 
 @cached
@@ -142,16 +134,11 @@ class _Pointer(NamedTuple):
 
 def _arguments(types: Arithmetic) -> tuple[np.dtype[Any] | _Pointer, ...]:
     """Return what the kernel's arguments are, in its order."""
-    whole = np.dtype(np.int64)
-    counts = _Pointer(whole)
+    whole, buffer = np.dtype(np.int64), _Pointer(types.accumulator)
+    vector = _Pointer(whole)
     return (
-        *(_Pointer(types.source), whole, whole, whole),
-        *(_Pointer(types.result), whole, whole, whole),
-        *(_Pointer(types.accumulator),) * 3,
-        *(whole, types.accumulator, types.closing),
-        *(whole, whole, whole, whole, counts),
-        *(whole, whole, whole, whole, whole, whole, counts, counts),
-        *(whole, whole, whole, whole, whole, whole, whole),
+        *(_Pointer(types.source), _Pointer(types.result), buffer, buffer, buffer),
+        *(vector, vector, types.accumulator, types.closing, whole, whole),
     )
 
 
@@ -166,99 +153,3 @@ def _numba_type(argument: np.dtype[Any] | _Pointer) -> Any:
     if not isinstance(argument, _Pointer):
         return from_dtype(argument)
     return CPointer(from_dtype(argument.to))  # type: ignore[no-untyped-call]  # Numba is typed in part
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-class _Down(NamedTuple):
-    """What the kernel is told of one chain of rows, *counts* by its address in *arguments*."""
-
-    chain: Chain
-    arguments: tuple[int, ...]
-    counts: Array
-    grain: int  # bands begin at multiples of it, where blocks do, so that no suffixes are folded twice
-
-
-def run(task: Task, most: int) -> Callable[[Array, Array, int, int], None]:
-    """Return what pools arrays, as `arrays.pool` does, on up to *most* threads."""
-    call, types = kernel(task.fold, task.types), task.types
-    each = task.compiled_seconds / (task.planes * task.plan.out[0])
-    rows, columns = (axis.trimmed() for axis in task.plan.axes)
-    stops, counts = _runs(task)
-    downs = _downs(task, rows)
-    suffixes = max((down.chain.axis.kernel + 1 for down in downs if down.grain > 1), default=0)
-    tile, width = _strip(task, suffixes, columns)
-    constants = (width, arrays.identity(task.fold, types.accumulator).item(), types.closing.type(1).item())
-    across = (
-        *(columns.length, columns.kernel, columns.stride, columns.dilation, columns.before),
-        *(len(stops), _address(stops), _address(counts), task.channels, columns.out, tile),
-    )
-    size = (kernels.SUFFIXES + suffixes) * width
-    evens, odds = (row * width * types.accumulator.itemsize for row in (kernels.EVENS, kernels.ODDS))
-
-    # The kernel knows *stops* and *counts* by their addresses alone: they live as long as this function
-    def pool(x: Array, out: Array, low: int, first: int, _kept: Any = (stops, counts)) -> None:
-        pitch, out_pitch = x.shape[2], out.shape[2]
-        for chain, down, _, grain in downs:
-            begin, end = (-(-(o - chain.first) // chain.step) for o in (first, first + out.shape[1]))
-            before = (
-                *(_address(x), x.shape[1] * pitch, rows.dilation * pitch, (chain.offset - low) * pitch),
-                *(_address(out), out.shape[1] * out_pitch, chain.step * out_pitch, (chain.first - first) * out_pitch),
-            )
-            after = (*constants, *down, *across, begin, end - begin)
-
-            def work(bands: Iterable[tuple[int, int]], before: Any = before, after: Any = after) -> None:
-                buffer = np.empty(size, types.accumulator)
-                at = _address(buffer)
-                for start, stop in bands:
-                    call(*before, at, at + evens, at + odds, *after, start, stop)
-
-            units = x.shape[0] * (end - begin)
-            alone = most == 1 or units * each < ALONE
-            if units:  # rows of the result may hold none of this chain's
-                bands = _bands(units, end - begin, 1 if alone else most * threads.PARTS, grain)
-                threads.share(work, bands, min(most, len(bands)))
-
-    return pool
-
-
-def _bands(units: int, outs: int, parts: int, grain: int) -> list[tuple[int, int]]:
-    parts = min(units, parts)
-    edges = [units * i // parts for i in range(parts + 1)]
-    edges = [edge - edge % outs % grain for edge in edges[:-1]] + edges[-1:]
-    return [(start, stop) for start, stop in pairwise(edges) if start < stop]
-
-
-def _runs(task: Task) -> tuple[Array, Array]:
-    """Return where runs of columns with equal counts end, and those counts."""
-    runs = task.plan.axes[1].runs(include_pad=task.plan.count_include_pad)
-    return np.array([run.stop for run in runs]), np.array([run.divisor for run in runs])
-
-
-def _downs(task: Task, rows: Axis) -> list[_Down]:
-    divisors = arrays.divisors(task.plan.axes[0], include_pad=task.plan.count_include_pad)
-    downs = []
-    for chain in rows.chains():
-        axis = chain.axis
-        blocks = axis.kernel > kernels.DIRECT_ROWS + 2 * axis.stride
-        own = divisors[chain.first :: chain.step].copy()
-        arguments = (axis.length, axis.kernel, axis.stride, axis.before, _address(own))
-        downs.append(_Down(chain, arguments, own, -(-axis.kernel // axis.stride) if blocks else 1))
-    return downs
-
-
-def _strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
-    """Return the output columns of a strip, and the elements of one of its work buffers.
-
-    Strips share the columns that the windows at their edge reach: for 64 channels and 31 columns it is better to
-    leave the cache than to read much twice (11 ms became 7).
-    """
-    halo = columns.reach * task.channels
-    fitting = STRIP // ((kernels.SUFFIXES + suffixes) * task.types.accumulator.itemsize)
-    elements = max(2**11, 8 * halo, fitting)
-    tile = max(1, (elements - halo) // (task.channels * columns.stride))
-    tile = min(tile, columns.out)
-    return tile, ((tile - 1) * columns.stride + columns.reach + 1) * task.channels

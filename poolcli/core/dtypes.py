@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from poolcli.core import kernels
 from poolcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from poolcli.core.methods import Method
+    from poolcli.core.methods import Fold, Method, Result
 
 NAMES = (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64",
@@ -27,6 +29,14 @@ class Arithmetic(NamedTuple):
     closing: np.dtype[Any]
     result: np.dtype[Any]
     finish: str
+
+    def unfinished(self) -> Arithmetic:
+        """Return the types of a fold that keeps its accumulators."""
+        return Arithmetic(self.source, self.accumulator, self.accumulator, self.accumulator, "keep")
+
+    def lifted(self) -> Arithmetic:
+        """Return the types of a fold that goes on from accumulators."""
+        return self._replace(source=self.accumulator)
 
 
 def named(name: DTypeLike) -> np.dtype[Any]:
@@ -48,6 +58,7 @@ def named(name: DTypeLike) -> np.dtype[Any]:
     return dtype
 
 
+@lru_cache(maxsize=64)  # the name of a dtype takes 5 microseconds to make
 def supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the native form of an input's *dtype*, or raise `InputError`."""
     native = dtype.newbyteorder("=")
@@ -60,6 +71,8 @@ def natural(method: Method, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the result when none is asked for."""
     if method.result == "same" or dtype.kind == "f":
         return dtype
+    if method.result == "extent":
+        return np.dtype(f"u{dtype.itemsize}")
     if method.result == "mean":
         return np.dtype(np.float64)
     return np.dtype(np.int64 if dtype.kind == "i" else np.uint64)
@@ -73,58 +86,61 @@ def target(method: Method, dtype: np.dtype[Any], asked: np.dtype[Any] | None) ->
     return own if asked is None else asked
 
 
-def arithmetic(method: Method, dtype: np.dtype[Any], target: np.dtype[Any], count: int) -> Arithmetic:
-    """Return the types to pool native *dtype* in, so that one rounding leads to *target*.
+def arithmetic(fold: Fold, rule: Result, dtype: np.dtype[Any], target: np.dtype[Any], count: int) -> Arithmetic:
+    """Return the types to fold native *dtype* in, so that one rounding leads to *target*.
 
-    *count* is the number of elements of the largest window. The result's type may differ from *target*; the
-    caller converts then.
+    *rule* is the method's for the dtype of its result, *count* the number of elements of the largest window. The
+    result's type may differ from *target*; the caller converts then.
     """
-    steps = method.steps
-    if method.result == "same":
-        source = _canonical(dtype, np.float32)
-        return Arithmetic(source, source, source, source, steps.finish)
-    source = _canonical(dtype, np.float64)
-    accumulator = _accumulator(source, count, squares=steps.lift == "square", bounded=method.result == "mean")
-    float64 = np.dtype(np.float64)
-    if method.result == "sum" and source.kind != "f":
-        result = natural(method, dtype)
-        return Arithmetic(source, accumulator, accumulator, result, steps.finish)
+    needs, squares, float64 = getattr(kernels, fold.combine).accumulator, fold.lift == "square", np.dtype(np.float64)
+    if needs == "source":
+        source = _native(dtype, np.float32)
+        return Arithmetic(source, source, source, source, fold.finish)
+    source = _summed(dtype, count, squares=squares, mean=rule == "mean")
+    accumulator = float64 if needs == "float64" or source.kind == "f" else _accumulator(source, count, squares=squares)
     if source.kind == "f":
-        result = source if target == source else float64
-        return Arithmetic(source, accumulator, float64, result, steps.finish)
-    squares = steps.lift == "square"
+        return Arithmetic(source, accumulator, float64, source if target == source else float64, fold.finish)
+    if rule == "sum" and accumulator.kind != "f":
+        wide = np.dtype(np.int64 if source.kind == "i" else np.uint64)
+        return Arithmetic(source, accumulator, accumulator, wide, fold.finish)
     # Exactly rounded where it is stored; the root for -128 is 128, and past 2^28 values its integers pass 64 bits
-    if target == source and accumulator.kind != "f" and not (squares and (source.kind == "i" or count >= 2**28)):
-        if squares:
-            return Arithmetic(source, accumulator, np.dtype(np.int64), source, f"nearest_{steps.finish}")
+    if rule == "mean" and target == source and not (squares and (source.kind == "i" or count >= 2**28)):
         exact = np.dtype(np.float32) if source.itemsize == 1 and count < 2**16 else float64
-        return Arithmetic(source, accumulator, exact, source, f"nearest_{steps.finish}")
-    return Arithmetic(source, accumulator, float64, float64, steps.finish)
+        closing = np.dtype(np.int64) if squares else exact
+        return Arithmetic(source, accumulator, closing, source, f"nearest_{fold.finish}")
+    return Arithmetic(source, accumulator, float64, float64, fold.finish)
 
 
-def _canonical(dtype: np.dtype[Any], half: type) -> np.dtype[Any]:
+def _native(dtype: np.dtype[Any], half: type) -> np.dtype[Any]:
     """The type that stands for *dtype* in kernels: Numba has no float16, and bool is uint8."""
     if dtype == np.float16:
         return np.dtype(half)
     return np.dtype(np.uint8) if dtype == np.bool_ else dtype
 
 
-def _accumulator(source: np.dtype[Any], count: int, *, squares: bool, bounded: bool) -> np.dtype[Any]:
-    """The narrowest integer that holds the sum of *count* values (or squares) of *source*; float64 for floats.
+def _summed(dtype: np.dtype[Any], count: int, *, squares: bool, mean: bool) -> np.dtype[Any]:
+    """The type that stands for *dtype* in sums of *count* values: each has kernels that take seconds to compile.
 
-    A mean whose sum might pass 64 bits is accumulated in float64; a sum is then checked by `check_sum`.
+    Means of wide integers go as float64, which holds the sums exactly, or where 64 bits might not. Other sums keep
+    integers, which `check_sum` bounds.
     """
-    if source.kind == "f":
+    source = _native(dtype, np.float64)
+    if source == np.int8:
+        return np.dtype(np.int16)
+    if mean and source.kind in "iu" and (source.itemsize == 8 or (source.itemsize == 4 and (squares or count < 2**21))):
         return np.dtype(np.float64)
+    return source
+
+
+def _accumulator(source: np.dtype[Any], count: int, *, squares: bool) -> np.dtype[Any]:
+    """The narrowest integer, at least twice as wide, that holds the sum of *count* values (or squares) of *source*."""
     extreme = max(-int(np.iinfo(source).min), int(np.iinfo(source).max))
-    if (bounded and source.itemsize == 8) or (squares and source.itemsize >= 4):
-        return np.dtype(np.float64)
     bound = count * (extreme**2 if squares else extreme)
     signed = source.kind == "i" and not squares  # squares of wrapped values are right modulo 2^bits
-    for bits in (16, 32, 64):
-        if bound < 2 ** (bits - signed):
-            return np.dtype(f"{'int' if signed else 'uint'}{bits}")
-    return np.dtype(np.float64) if bounded else np.dtype(np.int64 if signed else np.uint64)
+    bits = 16 * source.itemsize
+    while bits < 64 and bound >= 2 ** (bits - signed):
+        bits *= 2
+    return np.dtype(f"{'int' if signed else 'uint'}{min(bits, 64)}")
 
 
 def check_sum(values: NDArray[Any], count: int) -> None:

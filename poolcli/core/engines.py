@@ -12,16 +12,14 @@ from poolcli.core.threads import usable_cpus
 from poolcli.errors import UsageError, warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
+    from poolcli.core.arrays import Folder
     from poolcli.core.dtypes import Arithmetic
     from poolcli.core.methods import Fold
-    from poolcli.core.tasks import Task
+    from poolcli.core.recipes import Recipe, Task
 
     Array = NDArray[Any]
-    Pool = Callable[[Array, Array, int, int], None]
 
 ENGINES = ("auto", "numba", "numpy")
 
@@ -41,10 +39,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An engine made ready: *pool* pools arrays; seconds to load the engine and to compile or load the kernel."""
+    """An engine made ready: what folds each task of each part; seconds to load it and to compile or load kernels."""
 
     choice: Choice
-    pool: Pool
+    parts: tuple[tuple[Folder, ...], ...]
     threads: int
     load_engine: float = 0.0
     compile: float = 0.0
@@ -62,8 +60,8 @@ def check(engine: str, threads: int | None) -> None:
         raise UsageError(f"threads must be a whole number from 1, got {threads!r}")
 
 
-def prepare(engine: str, task: Task, *, threads: int | None = None, ahead: int = 1) -> Ready:
-    """Make an engine ready for *task*; *ahead* counts the like tasks that are known to follow, this one included.
+def prepare(engine: str, recipe: Recipe, *, threads: int | None = None, ahead: int = 1) -> Ready:
+    """Make an engine ready for *recipe*; *ahead* counts the like arrays that are known to follow, this one included.
 
     Raises
     ------
@@ -71,53 +69,63 @@ def prepare(engine: str, task: Task, *, threads: int | None = None, ahead: int =
         There is no such engine, it cannot load, or *threads* is not from 1 on.
     """
     check(engine, threads)
-    choice = _choose(engine, task, ahead)
+    choice = _choose(engine, recipe, ahead)
     if choice.engine == "numba":
         begin = time.perf_counter()
         try:
             from poolcli.core import machine  # noqa: F401
 
             loaded = time.perf_counter()
-            pool, most = _compiled(task, threads)
+            parts, most = _compiled(recipe, threads)
         except (ImportError, OSError) as error:  # llvmlite or Numba is missing, or does not fit
             if engine == "numba":
                 raise UsageError(f"engine numba must load, got {error}", "--engine numpy needs no Numba") from error
             warn_once(f"Numba cannot load ({error}); using the numpy engine")
             choice = Choice("numpy", "Numba cannot load")
         else:
-            _started.add((task.fold, task.types))
-            return Ready(choice, pool, most, loaded - begin, time.perf_counter() - loaded)
-    return Ready(choice, _numpy(task), 1)
+            return Ready(choice, parts, most, loaded - begin, time.perf_counter() - loaded)
+    return Ready(choice, _numpy_parts(recipe), 1)
 
 
 @lru_cache(maxsize=64)
-def _compiled(task: Task, threads: int | None) -> tuple[Pool, int]:
-    from poolcli.core import compiled
+def _compiled(recipe: Recipe, threads: int | None) -> tuple[tuple[tuple[Folder, ...], ...], int]:
+    from poolcli.core import bands
 
     most = threads or usable_cpus()
-    return compiled.run(task, most), most
+    parts = tuple(tuple(bands.run(task, most) for task in part) for part in recipe.parts)
+    _started.update((task.fold, task.types) for part in recipe.parts for task in part)
+    return parts, most
 
 
-def _choose(engine: str, task: Task, ahead: int) -> Choice:
+@lru_cache(maxsize=64)
+def _numpy_parts(recipe: Recipe) -> tuple[tuple[Folder, ...], ...]:
+    return tuple(tuple(map(_numpy, part)) for part in recipe.parts)
+
+
+def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:
     if engine != "auto":
         return Choice(engine, "asked for")
-    if (task.fold, task.types) in _started:
+    tasks = [task for part in recipe.parts for task in part]
+    missing = [task for task in tasks if (task.fold, task.types) not in _started]
+    if not missing:
         return Choice("numba", "already loaded")
     if cache.numba_version() == "none":
         return Choice("numpy", "Numba is not installed")
-    expected = _spent + task.numpy_seconds * ahead
-    start = 0.0 if _started else START  # not by what others imported: a kernel must be made and loaded all the same
-    start += 0.0 if cache.has(cache.name(task.fold, task.types)) else COMPILE
+    expected = _spent + ahead * sum(task.numpy_seconds for task in tasks)
+    start = 0.0 if _started else START  # not by what others imported: kernels must be made and loaded
+    start += COMPILE * sum(not cache.has(cache.name(task.fold, task.types)) for task in missing)
     if expected > start:
         return Choice("numba", f"numpy would take {expected:.2g} s, starting numba {start:.2g} s", expected, start)
     return Choice("numpy", f"starting numba takes {start:.2g} s, the work {expected:.2g} s", expected, start)
 
 
-def _numpy(task: Task) -> Pool:
-    def pool(x: Array, out: Array, low: int, first: int) -> None:
+def _numpy(task: Task) -> Folder:
+    run = arrays.run(task)
+
+    def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
         global _spent  # noqa: PLW0603 -- what this process spent so far decides when Numba pays
         begin = time.perf_counter()
-        arrays.pool(x, out, task.plan, task.fold, task.types, low, first)
+        run(x, out, low, first, outer)
         _spent += time.perf_counter() - begin
 
-    return pool
+    return fold

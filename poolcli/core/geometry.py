@@ -154,7 +154,8 @@ class Window:
     count_include_pad
         Averages and L2 divide by elements of the padding, too.
 
-    Values may be strings, as on the command line: ``"3"``, ``"3x2"``, padding also ``"T,R,B,L"``.
+    Values may be strings, as on the command line: ``"3"``, ``"3x2"``, padding also ``"T,R,B,L"`` for two axes, and
+    ``"BEFORE:AFTER"`` for each as ``"1:0x2:2"``.
 
     Raises
     ------
@@ -289,20 +290,21 @@ def _values(name: str, value: object, *, least: int) -> tuple[int, ...]:
     return tuple(_whole(name, part, least, value) for part in parts)
 
 
+PADDINGS = "N, one for each axis as 1x2, T,R,B,L, BEFORE:AFTER as 1:0x2:2, same or same-lower"
+
+
 def _paddings(value: object) -> tuple[Pair, ...] | str:
     if isinstance(value, str):
         text = value.strip().lower()
         if text in SAME:
             return text
+        sides = [part.split(":") for part in text.split("x")]
         if "," in text:
-            sides = [_whole("padding", part, 0, value) for part in text.split(",")]
-            if len(sides) != 4:
-                raise UsageError(f"padding must be N, RxC, T,R,B,L, same or same-lower, got {value!r}")
-            top, right, bottom, left = sides
-            return (top, bottom), (left, right)
-        if not text or text.strip("0123456789x+-. "):
-            raise UsageError(f"padding must be N, RxC, T,R,B,L, same or same-lower, got {value!r}")
-        return tuple((p, p) for p in _values("padding", text, least=0))
+            top, right, bottom, left = around if len(around := text.split(",")) == 4 else [""] * 4
+            sides = [[top, bottom], [left, right]]
+        if not text or text.strip("0123456789x,:+-. ") or not all(all(part) and len(part) <= 2 for part in sides):
+            raise UsageError(f"padding must be {PADDINGS}, got {value!r}")
+        return tuple(_pair(part if len(part) == 2 else part * 2, value) for part in sides)
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if not parts:
         raise UsageError(f"padding must be one int or one for each pooled axis, got {value!r}")

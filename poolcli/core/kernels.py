@@ -1,8 +1,8 @@
 """How values are folded: steps and the separable fold kernel, in plain Python that `compiled` turns into machine code.
 
-A fold is `lift`, an associative `combine` with an identity, and `finish`. The kernel folds the rows of a window into
-one contiguous buffer, folds that buffer along the columns by doubling, keeps every stride-th element and finishes it.
-The order of additions follows from the plan alone (never from threads, bands or tiles), so equal plans give equal sums.
+A fold is `lift`, an associative `combine` with an identity, and `finish`. The *row pass* folds the rows of a window
+into one contiguous buffer, the *column pass* folds that buffer by doubling, *close* keeps every stride-th pixel and
+finishes it. The order of additions follows from the plan alone (never from threads, bands or tiles).
 
 Constraints that a maintainer must know:
 
@@ -17,10 +17,30 @@ Constraints that a maintainer must know:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 # Rows of the work buffer; the suffixes of a block follow.
 FOLDED, PREFIX, TAIL, SPARE, EVENS, ODDS, SUFFIXES = 0, 1, 2, 3, 6, 7, 8
+
+# What *geometry* holds, in elements and output positions; `compiled.geometry` fills it. At RUN_STOPS, RUN_COUNTS and
+# ROW_COUNTS stands where these lists begin.
+(
+    X_PLANE, X_ROW, OUT_PLANE, OUT_ROW, WIDTH, CHANNELS,
+    ROWS, ROW_KERNEL, ROW_STRIDE, ROW_BEFORE, BLOCK,  # BLOCK: output rows that share suffixes; 0: none do
+    COLUMNS, COL_KERNEL, COL_STRIDE, COL_STEP, COL_BEFORE, OUT_COLUMNS, TILE,
+    WIDEST, TERMS, SECOND, THIRD, DIGITS, CLOSING, QUADS,
+    FIRST_OUT, OUTS, OUTER, ALL_OUTS, RUNS, RUN_STOPS, RUN_COUNTS, ROW_COUNTS, FIELDS,
+) = range(34)  # fmt: skip
+
+# What *state* holds: the strip of columns, the block of rows that is open, and where the column pass left off.
+(
+    LEFT, RIGHT, LOW, INTO, SIZE, SPAN, WINDOWS, INSIDE,
+    OPEN, PLANE, HEAD, REACHED, INNER, END, SOURCE, LOWER, STATES,
+) = range(17)  # fmt: skip
+
+WHOLE, HALVES, SPLIT, PICKED = range(4)  # ways to CLOSE: as it is, in pairs, parted in two, or every stride-th pixel
 
 PAIRED = 1024  # elements of a row from which several are read at once; shorter ones outrun the prefetcher
 DIRECT_ROWS = 2  # row windows of up to 2 * stride + this many rows are folded directly, longer ones in blocks
@@ -38,15 +58,40 @@ def square(x):
     return x * x
 
 
+def combining(ufunc: np.ufunc, identity: float | str, accumulator: str, *, idempotent: bool = False) -> Any:
+    """Declare a combine.
+
+    Parameters
+    ----------
+    ufunc
+        NumPy's form of it.
+    identity
+        What combines with any value to that value: a number, or "lowest" or "highest" of the accumulator.
+    accumulator
+        What holds it: "source", the type of the values; "sum", the narrowest that holds as many; or "float64".
+    idempotent
+        Whether combining a value with itself changes nothing, so that partial windows may overlap.
+    """
+
+    def declare(step: Any) -> Any:
+        step.ufunc, step.identity, step.accumulator, step.idempotent = ufunc, identity, accumulator, idempotent
+        return step
+
+    return declare
+
+
+@combining(np.add, 0, "sum")
 def add(a, b):
     return a + b
 
 
+@combining(np.maximum, "lowest", "source", idempotent=True)
 def larger(a, b):
     """A NaN wins; the second choice is one instruction."""
     return a if a != a else (a if a > b else b)  # noqa: PLR0124, FURB136 -- only a NaN differs from itself; no `max`
 
 
+@combining(np.minimum, "highest", "source", idempotent=True)
 def smaller(a, b):
     """As `larger`."""
     return a if a != a else (a if a < b else b)  # noqa: PLR0124, FURB136 -- as above
@@ -152,7 +197,7 @@ def fill(work, to, value, n):
         work[to + j] = value
 
 
-def begin(lift, combine, work, to, x, at, pitch, taps, identity, n):
+def lift_rows(lift, combine, work, to, x, at, pitch, taps, identity, n):
     """Fold one to three rows, *pitch* apart."""
     acc = type(identity)
     if taps == 1:
@@ -169,7 +214,7 @@ def begin(lift, combine, work, to, x, at, pitch, taps, identity, n):
             work[to + j] = combine(two, lift(acc(x[last + j])))
 
 
-def proceed(lift, combine, work, to, x, at, pitch, taps, identity, n):
+def merge_rows(lift, combine, work, to, x, at, pitch, taps, identity, n):
     """Fold one or two more rows."""
     acc = type(identity)
     if taps == 1:
@@ -181,13 +226,13 @@ def proceed(lift, combine, work, to, x, at, pitch, taps, identity, n):
             work[to + j] = combine(combine(work[to + j], lift(acc(x[at + j]))), lift(acc(x[also + j])))
 
 
-def stack(lift, combine, work, to, below, x, at, identity, n):
+def suffix_row(lift, combine, work, to, below, x, at, identity, n):
     acc = type(identity)
     for j in range(n):
         work[to + j] = combine(lift(acc(x[at + j])), work[below + j])
 
 
-def append(combine, work, to, a, b, n):
+def merge(combine, work, to, a, b, n):
     if to == a:
         for j in range(n):
             work[to + j] = combine(work[to + j], work[b + j])
@@ -286,185 +331,214 @@ def close_quads(lift, combine, finish, out, to, x, at, pitch, channels, n, ident
                 out[o + e] = finish(closing(acc(combine(a, b))), count, inverse, quick)
 
 
-HELPERS = (
-    *(fill, begin, proceed, stack, append, split, pick, close, close_halves, close_quads),
+# --- row pass ----------------------------------------------------------------------------------------------------
+
+
+def fold_rows(lift, combine, work, x, origin, geometry, state, o, identity):
+    """Fold the rows of the window of output row *o* into the buffer, one after another."""
+    into, n, pitch = state[INTO], state[SIZE], geometry[X_ROW]
+    y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
+    stop = smaller(y + geometry[ROW_KERNEL], geometry[ROWS])
+    y = larger(y, 0)
+    at, left = origin + y * pitch, stop - y
+    if left <= 0:
+        fill(work, into, identity, n)
+        return
+    paired = n >= PAIRED
+    taps = smaller(left, (3 if left == 3 else 2) if paired else 1)
+    lift_rows(lift, combine, work, into, x, at, pitch, taps, identity, n)
+    y, at = y + taps, at + taps * pitch
+    while y < stop:
+        taps = smaller(stop - y, 2 if paired else 1)
+        merge_rows(lift, combine, work, into, x, at, pitch, taps, identity, n)
+        y, at = y + taps, at + taps * pitch
+
+
+def fold_block(lift, combine, work, x, origin, geometry, state, plane, o, identity):
+    """Fold overlapping windows: a suffix of the first k rows of their block, and a running prefix of the rows after."""
+    n, width, rows = state[SIZE], geometry[WIDTH], geometry[ROWS]
+    head = o // geometry[BLOCK] * geometry[BLOCK]
+    offset = (o - head) * geometry[ROW_STRIDE]
+    base = head * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
+    if state[OPEN] == 0 or state[PLANE] != plane or state[HEAD] != head:
+        state[OPEN], state[PLANE], state[HEAD] = 1, plane, head
+        open_block(lift, combine, work, x, origin, geometry, state, base, offset, identity)
+    reached = state[REACHED]
+    while reached < offset:
+        y = base + geometry[ROW_KERNEL] + reached
+        if 0 <= y < rows:
+            at = origin + y * geometry[X_ROW]
+            merge_rows(lift, combine, work, PREFIX * width, x, at, geometry[X_ROW], 1, identity, n)
+        reached += 1
+    state[REACHED] = reached
+    suffix = SUFFIXES + smaller(larger(offset, state[INNER]), state[END])
+    merge(combine, work, state[INTO], suffix * width, PREFIX * width, n)
+
+
+def open_block(lift, combine, work, x, origin, geometry, state, base, offset, identity):
+    """Fold the suffixes, from row *offset* on, of the block whose windows' first row is *base*."""
+    n, width, pitch = state[SIZE], geometry[WIDTH], geometry[X_ROW]
+    inner = larger(-base, 0)  # rows [inner, end) of the k lie in the input
+    end = larger(inner, smaller(geometry[ROWS] - base, geometry[ROW_KERNEL]))
+    state[INNER], state[END], state[REACHED] = inner, end, 0
+    fill(work, PREFIX * width, identity, n)
+    fill(work, (SUFFIXES + end) * width, identity, n)
+    for i in range(end - 1, larger(offset, inner) - 1, -1):
+        row = (SUFFIXES + i) * width
+        suffix_row(lift, combine, work, row, row + width, x, origin + (base + i) * pitch, identity, n)
+
+
+# --- column pass -------------------------------------------------------------------------------------------------
+
+
+def fold_columns(combine, work, geometry, state):
+    """Fold partial windows of 1, 2, 4 ... columns by doubling; *lower* holds the lower binary digits of the kernel."""
+    width, step, span = geometry[WIDTH], geometry[COL_STEP], state[SPAN]
+    digits = geometry[DIGITS] != 0
+    source, lower, taken, wide = FOLDED, FOLDED, 0, 1
+    while True:
+        if digits and geometry[COL_KERNEL] & wide:
+            if taken == 0:
+                lower = source
+            else:
+                size = span - (taken + wide - 1) * step
+                merge(combine, work, TAIL * width, lower * width, source * width + taken * step, size)
+                lower = TAIL
+            taken += wide
+        if wide == geometry[WIDEST]:
+            break
+        target = spare(source, lower)
+        size = span - (2 * wide - 1) * step
+        merge(combine, work, target * width, source * width, source * width + wide * step, size)
+        source, wide = target, 2 * wide
+    state[SOURCE] = source
+    state[LOWER] = lower if digits else source
+
+
+# --- close -------------------------------------------------------------------------------------------------------
+
+
+def close_row(combine, finish, applies, out, put, work, evens, odds, geometry, state, row_count, identity, one):
+    """Combine the partial windows that are left, keep every stride-th pixel, and finish it."""
+    closing = type(one)
+    channels, right, begun = geometry[CHANNELS], state[RIGHT], state[LEFT]
+    near, a, b, c, terms, pitch = pick_columns(combine, work, evens, odds, geometry, state)
+    once = pitch == channels  # then all is one run
+    for run in range(geometry[RUNS]):  # columns of equal counts
+        stop = smaller(geometry[geometry[RUN_STOPS] + run], right)
+        if begun < stop:
+            count = closing(larger(row_count * geometry[geometry[RUN_COUNTS] + run], 1))
+            inverse, quick = closing(one / count), applies(count)
+            to, n, skip = put + begun * channels, stop - begun, (begun - state[LEFT]) * pitch
+            if geometry[CLOSING] == HALVES:
+                close_halves(
+                    combine, finish, out, to, near, a + skip, channels, n, identity, count, inverse, quick
+                )  # fmt: skip
+            else:
+                close(
+                    combine, finish, out, to, near, a + skip, b + skip, c + skip, terms,
+                    pitch, n * channels if once else channels, 1 if once else n, identity, count, inverse, quick,
+                )  # fmt: skip
+            begun = stop
+
+
+def pick_columns(combine, work, evens, odds, geometry, state):
+    """Return where up to three partial windows begin: buffer, offsets, how many, and the step from pixel to pixel."""
+    width, channels, stride, many = geometry[WIDTH], geometry[CHANNELS], geometry[COL_STRIDE], state[WINDOWS]
+    terms, source, lower = geometry[TERMS], state[SOURCE], state[LOWER]
+    a = lower * width
+    b = source * width + geometry[SECOND] * geometry[COL_STEP]
+    c = source * width + geometry[THIRD] * geometry[COL_STEP]
+    if geometry[CLOSING] == SPLIT:
+        split(evens, 0, odds, work, a, channels, state[RIGHT] - state[LEFT] + 1)
+        return evens, 0, (ODDS - EVENS) * width, channels, terms, channels
+    if geometry[CLOSING] != PICKED:
+        return work, a, b, c, terms, stride * channels
+    if terms == 3:
+        target = spare(source, lower)
+        merge(combine, work, target * width, b, c, many * channels)
+        source, b = target, target * width
+    if terms > 1:
+        target = spare(source, lower)
+        merge(combine, work, target * width, a, b, many * channels)
+        a = target * width
+    near, at = every(work, a, evens, odds, stride, channels, many, state[RIGHT] - state[LEFT])
+    return near, at, 0, 0, 1, channels
+
+
+def every(source, a, evens, odds, stride, channels, many, n):
+    """Return where every stride-th of *many* pixels stand in a row, *n* in all: halved while the stride is even."""
+    near, other, to = source, evens, 0
+    while stride % 2 == 0:
+        many = (many + 1) // 2
+        split(other, to, odds, near, a, channels, many)
+        near, a, other, to = other, to, near, a
+        stride = stride // 2
+    if stride > 1:
+        pick(other, to, near, a, stride, channels, n)
+        near, a = other, to
+    return near, a
+
+
+# --- the template ------------------------------------------------------------------------------------------------
+
+
+def enter_strip(work, geometry, state, left, identity):
+    """Set *state* to the strip of output columns from *left* on and the input columns it reads; blank its buffer."""
+    channels, stride, columns = geometry[CHANNELS], geometry[COL_STRIDE], geometry[COLUMNS]
+    right = smaller(left + geometry[TILE], geometry[OUT_COLUMNS])
+    start = left * stride - geometry[COL_BEFORE]
+    many = (right - left - 1) * stride + 1  # windows of stride 1
+    span = many * channels + (geometry[COL_KERNEL] - 1) * geometry[COL_STEP]
+    low = larger(start, 0)
+    high = larger(low, smaller(start + span // channels, columns))
+    state[LEFT], state[RIGHT], state[LOW], state[WINDOWS], state[SPAN] = left, right, low, many, span
+    state[INTO], state[SIZE] = (low - start) * channels, (high - low) * channels
+    state[INSIDE] = start >= 0 and start + span // channels <= columns and state[SIZE] >= PAIRED
+    state[OPEN] = 0
+    fill(work, 0, identity, span)
+
+
+LOOPS = (
+    *(fill, lift_rows, merge_rows, suffix_row, merge, split, pick, close, close_halves, close_quads),
     *(spare, larger, smaller, quotient),
 )
+PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pick_columns, close_row)
 
 
-# --- the template ----------------------------------------------------------------------------------------------
+def fold(lift, combine, finish, applies):
+    """Return the kernel of a fold; *applies* is as in `QUICK`."""
 
-
-def fold(lift, combine, finish, applies, *, idempotent):
-    """Return the kernel of a fold.
-
-    *applies* is as in `QUICK`; *idempotent* (combine(a, a) == a) lets partial windows overlap.
-    """
-
-    def kernel(
-        x, x_plane, x_row, x_at,
-        out, out_plane, out_row, out_at,
-        work, evens, odds, width, identity, one,
-        rows, row_kernel, row_stride, row_before, row_counts,
-        columns, col_kernel, col_stride, col_dilation, col_before, runs, run_stops, run_counts,
-        channels, out_columns, tile, first_out, outs, first, last,
-    ):  # fmt: skip
-        closing = type(one)
-        step = col_dilation * channels
-        few = channels == 1 or channels == 3 or channels == 4  # pixels that split parts  # noqa: PLR1714 -- no `in`
-        blocks = row_kernel > DIRECT_ROWS + 2 * row_stride
-        reach = -(-row_kernel // row_stride)  # output rows of a block: they share one table of suffixes
-        square = (
-            row_kernel == 2 and col_kernel == 2 and col_stride == 2 and col_dilation == 1 and runs == 1
-            and (channels == 1 or channels == 3 or channels >= MANY)  # noqa: PLR1714 -- as above
-        )  # fmt: skip
-        # The last pass combines *terms* partial windows of *widest*: the first begins at 0, others at *second*, *third*
-        top = 1  # the highest binary digit of the kernel
-        while 2 * top <= col_kernel:
-            top *= 2
-        if col_kernel == 1:
-            widest, terms = 1, 1
-        elif col_kernel == top:
-            widest, terms = top // 2, 2
-        elif idempotent and 2 * col_kernel > 3 * top:
-            widest, terms = top, 2
-        else:
-            widest, terms = top // 2, 3
-        third = col_kernel - widest
-        second = third if terms < 3 else (widest if idempotent else col_kernel - top)
-        digits = terms == 3 and not idempotent  # the first is then the sum of the digits below the highest
-        left = right = 0
-        while right < out_columns:  # a range whose step is not known may raise
-            # One strip of output columns, and the input columns [low, high) that it reads
-            left = right
-            right = smaller(left + tile, out_columns)
-            start = left * col_stride - col_before
-            many = (right - left - 1) * col_stride + 1  # windows of stride 1
-            span = many * channels + (col_kernel - 1) * step
-            low = larger(start, 0)
-            high = larger(low, smaller(start + span // channels, columns))
-            n = (high - low) * channels
-            into = (low - start) * channels
-            paired = n >= PAIRED
-            quads = square and paired and start >= 0 and start + span // channels <= columns
-            fill(work, 0, identity, span)
-            fresh, held, block, reached, inner, end = False, 0, 0, 0, 0, 0  # the suffixes are *block*'s of plane *held*
+    def kernel(x, out, work, evens, odds, geometry, state, identity, one, first, last):
+        """Fold the units [first, last): output rows of planes, counted through."""
+        closing, outs, channels = type(one), geometry[OUTS], geometry[CHANNELS]
+        left = 0
+        while left < geometry[OUT_COLUMNS]:
+            enter_strip(work, geometry, state, left, identity)
             for unit in range(first, last):
                 plane = unit // outs
-                o = first_out + unit - plane * outs
-                origin = x_at + plane * x_plane + low * channels
-                put = out_at + plane * out_plane + o * out_row
-                y = o * row_stride - row_before
-                count = closing(larger(row_counts[o] * run_counts[0], 1))
-                if quads and y >= 0 and y + 1 < rows:
-                    at, to = origin + y * x_row, put + left * channels
+                o = unit - plane * outs
+                origin = plane * geometry[X_PLANE] + state[LOW] * channels
+                put = plane * geometry[OUT_PLANE] + o * geometry[OUT_ROW]
+                o += geometry[FIRST_OUT]
+                row_count = geometry[geometry[ROW_COUNTS] + plane % geometry[OUTER] * geometry[ALL_OUTS] + o]
+                y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
+                if geometry[QUADS] and state[INSIDE] and y >= 0 and y + 1 < geometry[ROWS]:
+                    count = closing(larger(row_count * geometry[geometry[RUN_COUNTS]], 1))
+                    at, to, n = origin + y * geometry[X_ROW], put + left * channels, state[RIGHT] - left
                     close_quads(
-                        lift, combine, finish, out, to, x, at, x_row, channels, right - left,
+                        lift, combine, finish, out, to, x, at, geometry[X_ROW], channels, n,
                         identity, count, closing(one / count), applies(count),
                     )  # fmt: skip
                     continue
-                if blocks:
-                    # Two stacks: suffix folds of the block's first k rows, and a running prefix of the rows after
-                    head = o // reach * reach
-                    offset = (o - head) * row_stride
-                    base = head * row_stride - row_before
-                    if not fresh or plane != held or head != block:
-                        fresh, held, block, reached = True, plane, head, 0
-                        inner = larger(-base, 0)  # rows [inner, end) of the k lie in the input
-                        end = larger(inner, smaller(rows - base, row_kernel))
-                        fill(work, PREFIX * width, identity, n)
-                        fill(work, (SUFFIXES + end) * width, identity, n)
-                        for i in range(end - 1, larger(offset, inner) - 1, -1):
-                            row = (SUFFIXES + i) * width
-                            stack(lift, combine, work, row, row + width, x, origin + (base + i) * x_row, identity, n)
-                    while reached < offset:
-                        y = base + row_kernel + reached
-                        if 0 <= y < rows:
-                            at = origin + y * x_row
-                            proceed(lift, combine, work, PREFIX * width, x, at, x_row, 1, identity, n)
-                        reached += 1
-                    suffix = SUFFIXES + smaller(larger(offset, inner), end)
-                    append(combine, work, into, suffix * width, PREFIX * width, n)
+                if geometry[BLOCK]:
+                    fold_block(lift, combine, work, x, origin, geometry, state, plane, o, identity)
                 else:
-                    stop = smaller(y + row_kernel, rows)
-                    y = larger(y, 0)
-                    at = origin + y * x_row
-                    left_rows = stop - y
-                    taps = smaller(left_rows, (3 if left_rows == 3 else 2) if paired else 1)
-                    if taps > 0:
-                        begin(lift, combine, work, into, x, at, x_row, taps, identity, n)
-                        y, at = y + taps, at + taps * x_row
-                    else:
-                        fill(work, into, identity, n)
-                    while y < stop:
-                        taps = smaller(stop - y, 2 if paired else 1)
-                        proceed(lift, combine, work, into, x, at, x_row, taps, identity, n)
-                        y, at = y + taps, at + taps * x_row
-                # Columns: partial windows of 1, 2, 4 ... by doubling; *lower* holds the lower binary digits of k
-                source, lower, taken, wide = FOLDED, FOLDED, 0, 1
-                while True:
-                    if digits and col_kernel & wide:
-                        if taken == 0:
-                            lower = source
-                        else:
-                            size = span - (taken + wide - 1) * step
-                            append(combine, work, TAIL * width, lower * width, source * width + taken * step, size)
-                            lower = TAIL
-                        taken += wide
-                    if wide == widest:
-                        break
-                    target = spare(source, lower)
-                    size = span - (2 * wide - 1) * step
-                    append(combine, work, target * width, source * width, source * width + wide * step, size)
-                    source, wide = target, 2 * wide
-                if not digits:
-                    lower = source
-                # What is left: combine the partial windows, keep every stride-th pixel, finish
-                near, left_over, pitch = work, terms, col_stride * channels
-                a, b, c = lower * width, source * width + second * step, source * width + third * step
-                halves = few and terms == 2 and col_stride == 2 and third * col_dilation == 1
-                if few and terms == 3 and col_stride == 2 and widest == 1 and col_dilation == 1:
-                    split(evens, 0, odds, work, a, channels, right - left + 1)
-                    near, pitch = evens, channels
-                    a, b, c = 0, (ODDS - EVENS) * width, channels
-                elif few and col_stride > 1 and not halves:
-                    if terms == 3:
-                        target = spare(source, lower)
-                        append(combine, work, target * width, b, c, many * channels)
-                        source, b = target, target * width
-                    if terms > 1:
-                        target = spare(source, lower)
-                        append(combine, work, target * width, a, b, many * channels)
-                        a = target * width
-                    stride, kept, other, to = col_stride, many, evens, 0
-                    while stride % 2 == 0:
-                        kept = (kept + 1) // 2
-                        split(other, to, odds, near, a, channels, kept)
-                        near, a, other, to = other, to, near, a
-                        stride = stride // 2
-                    if stride > 1:
-                        pick(other, to, near, a, stride, channels, right - left)
-                        near, a = other, to
-                    left_over, pitch = 1, channels
-                begun = left
-                for run in range(runs):  # columns of equal counts
-                    stop = smaller(run_stops[run], right)
-                    if begun < stop:
-                        count = closing(larger(row_counts[o] * run_counts[run], 1))
-                        inverse, quick = closing(one / count), applies(count)
-                        to, size, skip = put + begun * channels, stop - begun, (begun - left) * pitch
-                        if halves:
-                            close_halves(
-                                combine, finish, out, to, near, a + skip, channels, size,
-                                identity, count, inverse, quick,
-                            )  # fmt: skip
-                        else:
-                            once = pitch == channels  # then all is one run
-                            close(
-                                combine, finish, out, to, near, a + skip, b + skip, c + skip, left_over,
-                                pitch, size * channels if once else channels, 1 if once else size,
-                                identity, count, inverse, quick,
-                            )  # fmt: skip
-                        begun = stop
+                    fold_rows(lift, combine, work, x, origin, geometry, state, o, identity)
+                fold_columns(combine, work, geometry, state)
+                close_row(
+                    combine, finish, applies, out, put, work, evens, odds, geometry, state, row_count, identity, one
+                )  # fmt: skip
+            left = state[RIGHT]
 
     return kernel

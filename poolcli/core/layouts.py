@@ -28,8 +28,6 @@ class Layout:
             )
         if not self.pooled:
             raise UsageError(f"layout must have a pooled axis ({', '.join(POOLED)}), got {letters!r}")
-        if len(self.pooled) != 2:
-            raise UsageError(f"layout must have two pooled axes, got {letters!r}: other numbers are not yet supported")
 
     @cached_property
     def pooled(self) -> tuple[int, ...]:
@@ -38,15 +36,15 @@ class Layout:
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """Axes as planes, rows, columns, interleaved channels: what lies between the pooled axes goes in front."""
-        rows, columns = self.pooled
-        after = tuple(range(columns + 1, len(self.letters)))
-        before = tuple(i for i in range(columns) if i != rows)
-        return (*before, rows, columns, *after)
+        """Axes as planes, pooled axes, interleaved channels: what lies between the pooled axes goes in front."""
+        last = self.pooled[-1]
+        after = tuple(range(last + 1, len(self.letters)))
+        before = tuple(i for i in range(last) if i not in self.pooled)
+        return (*before, *self.pooled, *after)
 
     @cached_property
     def lead(self) -> int:
-        """Axes in front of the rows, in `order`."""
+        """Axes in front of the pooled ones, in `order`."""
         return self.order.index(self.pooled[0])
 
     def check(self, shape: tuple[int, ...]) -> None:

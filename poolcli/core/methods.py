@@ -7,7 +7,7 @@ from typing import Literal
 
 from poolcli.errors import UsageError
 
-Result = Literal["same", "sum", "mean"]
+Result = Literal["same", "sum", "mean", "extent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,16 @@ class Fold:
     combine: str
     finish: str
 
-    @property
-    def idempotent(self) -> bool:
-        """Whether combining a value with itself changes nothing, so that partial windows may overlap."""
-        return self.combine in ("larger", "smaller")
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The results of other methods, put together by a step of `steps` that takes their arrays."""
+
+    methods: tuple[str, ...]
+    join: str
+
+
+Recipe = Fold | Joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,10 @@ class Method:
         What the value after ``name:`` means, if there is one.
     torch
         The PyTorch equivalent.
-    steps
+    recipe
         How it is computed.
     result
-        The dtype: "same" keeps the input's; "sum" and "mean" are given in `dtypes.natural`.
+        The dtype: "same" keeps the input's; the others are given in `dtypes.natural`.
     also
         What others call it: not accepted, but led to the name.
     """
@@ -53,7 +59,7 @@ class Method:
     formula: str
     parameter: str | None
     torch: str
-    steps: Fold
+    recipe: Recipe
     result: Result
     also: tuple[str, ...] = ()
 
@@ -101,6 +107,15 @@ _ROWS = (
         Fold("square", "add", "root_mean"),
         "mean",
         ("rms", "root_mean_square", "quadratic_mean"),
+    ),
+    Method(
+        "range",
+        "largest value less the smallest",
+        "max x - min x",
+        None,
+        "MaxPool2d(x) + MaxPool2d(-x)",
+        Joined(("max", "min"), "difference"),
+        "extent",
     ),
 )
 

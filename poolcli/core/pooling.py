@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, engines, layouts, methods
+from poolcli.core import dtypes, engines, execution, layouts, methods, recipes
 from poolcli.core.geometry import Window
-from poolcli.core.tasks import Task
 from poolcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from poolcli.core.geometry import Plan
     from poolcli.core.layouts import Layout
     from poolcli.core.methods import Method
+    from poolcli.core.recipes import Recipe
 
     Array = NDArray[Any]
-
-SLAB = 2**21  # elements copied at a time where an input or a result must be converted: 16 MB as float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +134,7 @@ class Outline:
     dtype: np.dtype[Any]
     layout: Layout
     plan: Plan
-    task: Task
+    recipe: Recipe
 
 
 @lru_cache(maxsize=64)  # parsing and planning take ten times as long as pooling something small
@@ -155,10 +151,10 @@ def outline(
     resolved = layouts.resolve(layout, shape)
     plan = window.plan(tuple(shape[axis] for axis in resolved.pooled))
     target = dtypes.target(method, dtype, asked)
-    types = dtypes.arithmetic(method, dtype, target, plan.count)
     ordered = [shape[axis] for axis in resolved.order]
-    task = Task(plan, method.steps, types, prod(ordered[: resolved.lead]), prod(ordered[resolved.lead + 2 :]))
-    return Outline(resolved.replaced(shape, plan.out), target, resolved, plan, task)
+    planes, channels = prod(ordered[: resolved.lead]), prod(ordered[resolved.lead + len(resolved.pooled) :])
+    recipe = recipes.resolve(method, dtype, target, plan, planes, channels)
+    return Outline(resolved.replaced(shape, plan.out), target, resolved, plan, recipe)
 
 
 def run(
@@ -180,11 +176,10 @@ def run(
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
     result = _checked(out, source, outlined.shape, outlined.dtype)
-    ready = engines.prepare(engine if result.size else "numpy", outlined.task, threads=threads, ahead=ahead)
+    ready = engines.prepare(engine if result.size else "numpy", outlined.recipe, threads=threads, ahead=ahead)
     begin = time.perf_counter()
     if result.size:
-        x, y = source.transpose(resolved.order), result.transpose(resolved.order)
-        _pool_axes(ready.pool, outlined.task, x, y, resolved.lead)
+        execution.execute(outlined, ready, {"values": source}, {"values": result})
     seconds = {
         "load_engine": ready.load_engine,
         "compile": ready.compile,
@@ -204,38 +199,3 @@ def _checked(out: Array | None, source: Array, shape: tuple[int, ...], dtype: np
     if np.may_share_memory(out, source) and np.shares_memory(out, source):
         raise UsageError("out must not share memory with the input")
     return out
-
-
-def _pool_axes(pool_: engines.Pool, task: Task, x: Array, y: Array, lead: int) -> None:
-    """Pool *x* into *y*, both as planes, rows, columns, channels: whole if they can be used in place, else by slabs."""
-    rows, columns = task.plan.axes
-    types, width, out_width = task.types, columns.length * task.channels, columns.out * task.channels
-    if _plain(x, types.source) and _plain(y, types.result):
-        pool_(x.reshape(task.planes, rows.length, width), y.reshape(task.planes, rows.out, out_width), 0, 0)
-        return
-    if lead == 0:
-        x, y, lead = x[None], y[None], 1
-    for index in np.ndindex(x.shape[: lead - 1]):
-        for planes, first, last in _slabs(x.shape[lead - 1], task):
-            low, high = rows.inputs(first, last)
-            source = np.ascontiguousarray(x[index][planes, low:high], types.source)
-            target = y[index][planes, first:last]
-            pooled = np.empty((len(source), last - first, out_width), types.result)
-            pool_(source.reshape(len(source), high - low, width), pooled, low, first)
-            target[...] = dtypes.convert(pooled, y.dtype).reshape(target.shape)
-
-
-def _plain(array: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether a kernel can use *array* in place."""
-    return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
-
-
-def _slabs(planes: int, task: Task) -> Iterator[tuple[slice, int, int]]:
-    """Part the work into planes and output rows ``[first, last)`` whose copies stay small."""
-    rows, columns = task.plan.axes
-    width = columns.length * task.channels
-    height = max(1, (SLAB // width - rows.reach) // rows.stride)
-    together = max(1, SLAB // (width * rows.length))
-    for p in range(0, planes, together):
-        for first in range(0, rows.out, height):
-            yield slice(p, p + together), first, min(first + height, rows.out)
