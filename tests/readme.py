@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from poolcli.core.methods import METHODS
-from poolcli.measure import results
+from poolcli.measure import document, tables
 from poolcli.media.formats import FORMATS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -50,7 +50,7 @@ def batch():
 
 def benchmark():
     """The table of ``poolcli bench --preset headline``."""
-    return f"\n{results.overview(results.from_json((PERF / 'headline.json').read_bytes()))}\n"
+    return f"\n{tables.overview(document.from_json((PERF / 'headline.json').read_bytes()))}\n"
 
 
 def rendered(text):

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from poolcli.cli import app
+from poolcli.cli import app, bench
 from poolcli.core.methods import METHODS
-from poolcli.measure import presets
+from poolcli.measure import peers, presets
 
 TINY = ["--size", "12x10:HW:f32", "-r", "3", "--warmup", "0", "--peers", "none", "-t", "1", "--engine", "numpy"]
 
@@ -142,17 +142,39 @@ def test_a_preset_is_printed_and_gives_way_to_options(cli, monkeypatch):
 
 
 def test_an_interrupted_run_keeps_what_is_done(cli, monkeypatch):
-    from poolcli.measure import bench
+    from poolcli.measure import bench as measured
 
     def broken(*arguments, **settings):
         yield from list(whole(*arguments, **settings))[:1]
         raise app.Terminated(2)
 
-    whole = bench.run
-    monkeypatch.setattr(bench, "run", broken)
+    whole = measured.run
+    monkeypatch.setattr(measured, "run", broken)
     done = cli("bench", *TINY, "-w", "k2s2,k3s3", "--export", "a.json")
     assert done.code == 130
     assert "k2s2" in done.out.decode()
     assert "k3s3" not in done.out.decode()
     with open("a.json", encoding="utf-8") as file:
         assert {row["parameters"]["window"] for row in json.load(file)["results"]} == {"k2s2"}
+
+
+@pytest.mark.parametrize(
+    ("option", "package", "extra"), [("baseline", "scipy", "baseline"), ("plot", "matplotlib", "plot")]
+)
+def test_an_option_whose_package_is_missing_names_the_extra(cli, monkeypatch, option, package, extra):
+    found = bench.find_spec
+    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == package else found(name))
+    done = cli("bench", *TINY, f"--{option}", "old.svg")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == f"error: {option} must have {package} installed\nhint: pip install 'poolcli[{option}]'\n"
+
+
+def test_a_peer_that_lacks_a_package_is_left_out_with_a_word(cli, monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: object() if name == "onnxruntime" else None)
+    done = cli("bench", *TINY, "--peers", "auto", "--export", "a.json")
+    assert done.code == 0
+    assert "warning: peer onnxruntime is left out: pip install onnx\n" in done.err
+    with open("a.json", encoding="utf-8") as file:
+        assert [(record["contender"], record["reason"]) for record in json.load(file)["others"]] == [
+            ("onnxruntime NCHW", "onnx must be installed")
+        ]

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
 from poolcli.core.geometry import Window
 from poolcli.core.layouts import Layout, resolve
-from poolcli.core.methods import METHODS, lookup
+from poolcli.core.methods import lookup
 from poolcli.errors import PoolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
 
     from poolcli.core.geometry import Plan
 
 T = TypeVar("T")
 
-DTYPES = {
-    "u8": "uint8",
-    "u16": "uint16",
-    "u32": "uint32",
-    "u64": "uint64",
-    "i8": "int8",
-    "i16": "int16",
-    "i32": "int32",
-    "i64": "int64",
-    "f16": "float16",
-    "f32": "float32",
-    "f64": "float64",
-}
-
-_NUMBERS = r"\d+(?:x\d+)?"
+_NUMBERS = r"\d+(?:x\d+)*"
 _TOKEN = re.compile(
     rf"k(?P<kernel>{_NUMBERS})(?:s(?P<stride>{_NUMBERS}))?(?:p(?P<padding>{_NUMBERS}))?"
     rf"(?:d(?P<dilation>{_NUMBERS}))?(?P<ceil>c)?"
@@ -43,28 +30,28 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The shape, layout letters and NumPy dtype of an input; *file* is its name when it is not synthetic."""
+    """The shape, layout letters and NumPy dtype of an input; *input* names the file of one that is not synthetic."""
 
     shape: tuple[int, ...]
     layout: str
     dtype: str
-    file: str = ""
+    input: str | None = None
 
     @property
     def token(self) -> str:
         """The size as it is spelled on the command line, or the file's name."""
-        short = next((short for short, name in DTYPES.items() if name == self.dtype), self.dtype)
-        return self.file or f"{'x'.join(map(str, self.shape))}:{self.layout}:{short}"
+        short = re.sub(r"^(\w)\D+(?=\d)", r"\1", self.dtype)  # float32 is f32
+        return self.input or f"{'x'.join(map(str, self.shape))}:{self.layout}:{short}"
 
     @property
     def pooled(self) -> tuple[int, ...]:
-        """Rows and columns."""
+        """Lengths of the pooled axes."""
         return tuple(self.shape[i] for i in Layout(self.layout).pooled)
 
     @property
     def bytes(self) -> int:
         """Bytes of the input."""
-        return math.prod(self.shape) * _itemsize(self.dtype)
+        return math.prod(self.shape) * int(_dtypes().named(self.dtype).itemsize)
 
     @property
     def pixels(self) -> int:
@@ -77,13 +64,13 @@ class Size:
 class Case:
     """What is pooled, and how: one line of the product; every contender of a case does the same work."""
 
-    size: Size
+    size: Size = field(metadata={"flat": True})
     method: str
-    window: Window
+    window: Window = field(metadata={"flat": True})
     threads: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "window", self.window.over(2))  # 3 and 3x3 are one case
+        object.__setattr__(self, "window", self.window.over(len(self.size.pooled)))  # 3 is 3x3
 
     @property
     def token(self) -> str:
@@ -99,9 +86,9 @@ class Case:
     def out(self) -> Size:
         """The size of the output: integers keep their dtype but for sums, as pictures do."""
         shape = Layout(self.size.layout).replaced(self.size.shape, self.plan.out)
-        dtype = self.size.dtype
-        if METHODS[self.method].result == "sum" and not dtype.startswith("float"):
-            dtype = "int64" if dtype.startswith("int") else "uint64"
+        method, dtype = lookup(self.method), self.size.dtype
+        if method.result == "sum":
+            dtype = _dtypes().natural(method, _dtypes().named(dtype)).name
         return Size(shape, self.size.layout, dtype)
 
     @property
@@ -110,9 +97,10 @@ class Case:
         return self.size.bytes + self.out.bytes
 
 
-def _itemsize(dtype: str) -> int:
-    bits = re.sub(r"\D", "", dtype)
-    return int(bits) // 8 if bits else 1
+def _dtypes() -> ModuleType:
+    from poolcli.core import dtypes  # brings NumPy, which help does without
+
+    return dtypes
 
 
 def window_token(window: Window) -> str:
@@ -152,19 +140,12 @@ def _size(token: str) -> Size:
     lengths = tuple(map(int, shape.split("x")))
     layout, dtype = [*rest, "", ""][:2]
     try:
-        letters = resolve(layout or None, lengths).letters
+        size = Size(lengths, resolve(layout or None, lengths).letters, _dtypes().named(dtype or "f32").name)
     except PoolError as error:
-        raise UsageError(f"size {token!r}: {error.message}", f"for example {shape}:CHW") from error
+        raise UsageError(f"size {token!r}: {error.message}", f"for example {shape}:CHW:f32") from error
     if 0 in lengths:
         raise UsageError(f"size must have no empty axis, got {token!r}")
-    return Size(lengths, letters, _dtype(dtype or "f32"))
-
-
-def _dtype(token: str) -> str:
-    name = DTYPES.get(token, token)
-    if name not in DTYPES.values():
-        raise UsageError(f"dtype must be one of {', '.join(DTYPES)} or its NumPy name, got {token!r}")
-    return name
+    return size
 
 
 def windows(text: str) -> tuple[Window, ...]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import io
 import math
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from poolcli.errors import PoolError, UsageError
+from poolcli.errors import PoolError
 from poolcli.measure.cases import window_token
-from poolcli.measure.results import LIMIT, OURS, machine
+from poolcli.measure.results import LIMIT, OURS
+from poolcli.measure.tables import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from poolcli.measure.cases import Case
     from poolcli.measure.results import Results, Timing
-
-Format = Literal["svg", "png"]
 
 # For all kinds of colour vision: Okabe and Ito, https://jfly.uni-koeln.de/color/, without the yellow that is too light
 # on white, then three of Paul Tol's muted scheme; markers and hatches tell apart what is printed in grey.
@@ -46,21 +45,17 @@ class Panel(NamedTuple):
     threads: int
 
 
-def draw(results: Results, form: Format) -> bytes:
+def draw(results: Results, form: str) -> bytes:
     """Return a picture of *results*: a column of panels for each method, rows of lines and of bars for each size.
 
     Raises
     ------
-    UsageError
-        matplotlib is not installed.
     PoolError
         Nothing was timed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("plot must have matplotlib installed", "pip install 'poolcli[plot]'") from error
-    done = [timing for timing in results.timings if timing.status == "done"]
+    from matplotlib.figure import Figure
+
+    done = results.done
     if not done:
         raise PoolError("plot must have at least one timing, got none")
     styles = _styles(done)

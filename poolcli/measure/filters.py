@@ -1,0 +1,235 @@
+"""How libraries of pictures and arrays pool: OpenCV, scikit-image, SciPy, Pillow and NumPy."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poolcli.core.layouts import Layout
+from poolcli.measure import calls
+from poolcli.measure.calls import ALL, FLOATS, INTEGERS, NUMBERS, Prepared, exact, in_turn, recursive, rows, touched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from poolcli.measure.calls import Array, Prepare
+    from poolcli.measure.cases import Case
+
+
+def _index(case: Case, slices: Iterable[slice]) -> tuple[slice, ...]:
+    """Return *slices* of the pooled axes as an index of an array of the layout of *case*."""
+    index = [slice(None)] * len(case.size.shape)
+    for axis, taken in zip(Layout(case.size.layout).pooled, slices, strict=True):
+        index[axis] = taken
+    return tuple(index)
+
+
+def _covered(array: Array, case: Case) -> Array:
+    """View the part of *array* that the blocks of *case* cover."""
+    return array[_index(case, (slice(axis.out * axis.kernel) for axis in case.plan.axes))]
+
+
+def _centred(full: Array, case: Case) -> Array:
+    """View the outputs of *case* in *full*, a result at stride 1 whose windows are centred."""
+    firsts = ((axis.kernel // 2, axis) for axis in case.plan.axes)
+    return full[_index(case, (slice(i, i + (axis.out - 1) * axis.stride + 1, axis.stride) for i, axis in firsts))]
+
+
+def _lengths(case: Case) -> tuple[int, ...]:
+    """Return the kernel with 1 for every axis that is not pooled."""
+    return Layout(case.size.layout).replaced((1,) * len(case.size.shape), case.window.kernel)
+
+
+def _pictures(array: Array, case: Case) -> list[Array]:
+    """View *array*, of the layout of *case*, as the pictures it consists of: (H, W) or (H, W, C)."""
+    if calls.planar(case):
+        return list(array.reshape(-1, *array.shape[-2:]))
+    if array.shape[-1] == 1:
+        return list(array.reshape(-1, *array.shape[-3:-1]))
+    return list(array.reshape(-1, *array.shape[-3:]))
+
+
+def _root_of_squares(prepare_mean: Prepare) -> Prepare:
+    """Square, mean, root of what is kept, the first and the last by NumPy."""
+
+    def prepare(array: Array, case: Case) -> Prepared:
+        squares = touched(array.shape, case.size.dtype)
+        mean = prepare_mean(squares, case)
+        kept = mean.values(None)
+        call = in_turn(partial(np.multiply, array, array, out=squares), mean.call, partial(np.sqrt, kept, out=kept))
+        return Prepared(call, mean.values)
+
+    return prepare
+
+
+# OpenCV
+
+
+def _opencv(name: str, *, shrinks: bool = False, root: bool = False, **arguments: Any) -> Prepare:
+    """Call *name* for each picture; arguments may follow from the case.
+
+    It *shrinks* a picture to its output, or filters it at stride 1. A *root* of a mean is that of squares, each step
+    in the picture's precision: ``sqrBoxFilter`` would widen to float64.
+    """
+
+    def prepare(array: Array, case: Case) -> Prepared:
+        cv2: Any = import_module("cv2")
+        cv2.setNumThreads(case.threads)
+        size = case.out if shrinks else case.size
+        target = touched(size.shape, size.dtype)
+        sources = _pictures(_covered(array, case) if shrinks else array, case)
+        told = {name: value(case) if callable(value) else value for name, value in arguments.items()}
+        step = partial(getattr(cv2, name), **told)
+        if root:
+            step = partial(_root_of_mean, cv2, step, np.zeros_like(sources[0]))
+        steps = [partial(step, x, dst=y) for x, y in zip(sources, _pictures(target, case), strict=True)]
+        return Prepared(in_turn(*steps), lambda _: target if shrinks else _centred(target, case))
+
+    return prepare
+
+
+def _root_of_mean(cv2: Any, mean: Callable[..., object], squares: Array, x: Array, dst: Array) -> None:
+    cv2.multiply(x, x, dst=squares)
+    mean(squares, dst=dst)
+    cv2.sqrt(dst, dst=dst)
+
+
+def _element(case: Case) -> Array:
+    return np.ones(case.window.kernel, np.uint8)
+
+
+def _width_height(case: Case) -> tuple[int, ...]:
+    kernel: tuple[int, ...] = case.window.kernel
+    return kernel[::-1]
+
+
+_INTER_AREA = 3  # cv2.INTER_AREA
+_CV = ("uint8", "uint16", "int16", *FLOATS)
+_BLUR = partial(_opencv, "blur", ksize=_width_height)
+_RESIZE = partial(_opencv, "resize", shrinks=True, dsize=lambda case: case.plan.out[::-1], interpolation=_INTER_AREA)
+_SUM = _opencv("boxFilter", ddepth=-1, ksize=_width_height, normalize=False)
+
+OPENCV = (
+    *rows(
+        (*calls.WITHIN, calls.FEW_CHANNELS, calls.BLOCKS),
+        ("avg", _CV, "resize(INTER_AREA)", _RESIZE(), calls.reciprocal, 1.0),
+        ("l2", FLOATS, "sqrt(resize(x * x, INTER_AREA))", _RESIZE(root=True), calls.reciprocal),
+    ),
+    *rows(
+        (*calls.WITHIN, calls.FEW_CHANNELS),
+        ("max", _CV, "dilate", _opencv("dilate", kernel=_element), exact),
+        ("min", _CV, "erode", _opencv("erode", kernel=_element), exact),
+        ("avg", _CV, "blur", _BLUR(), recursive, 1.0),
+        ("sum", FLOATS, "boxFilter(normalize=False)", _SUM, recursive),
+        ("l2", FLOATS, "sqrt(blur(x * x))", _BLUR(root=True), recursive),
+        slices=True,
+    ),
+)
+
+
+# scikit-image
+
+
+def _reduced(function: Callable[..., Array]) -> Prepare:
+    def prepare(array: Array, case: Case) -> Prepared:
+        reduce = import_module("skimage.measure").block_reduce
+        return Prepared(partial(reduce, _covered(array, case), _lengths(case), function), np.asarray)
+
+    return prepare
+
+
+SKIMAGE = rows(
+    (*calls.WITHIN, calls.BLOCKS),
+    ("max", ALL, "block_reduce(func=max)", _reduced(np.max), exact),
+    ("min", ALL, "block_reduce(func=min)", _reduced(np.min), exact),
+    ("avg", NUMBERS, "block_reduce(func=mean), integers to float64", _reduced(np.mean), recursive, 0.5),
+    ("sum", FLOATS, "block_reduce(func=sum)", _reduced(np.sum), recursive),
+)
+
+
+# SciPy
+
+
+def _filtered(name: str) -> Prepare:
+    def prepare(array: Array, case: Case) -> Prepared:
+        filter_ = getattr(import_module("scipy.ndimage"), name)
+        full = touched(array.shape, case.size.dtype)
+        return Prepared(partial(filter_, array, _lengths(case), output=full), lambda _: _centred(full, case))
+
+    return prepare
+
+
+_UNIFORM = _filtered("uniform_filter")
+
+SCIPY = rows(
+    calls.WITHIN,
+    ("max", NUMBERS, "maximum_filter(output=)", _filtered("maximum_filter"), exact),
+    ("min", NUMBERS, "minimum_filter(output=)", _filtered("minimum_filter"), exact),
+    ("avg", NUMBERS, "uniform_filter(output=)", _UNIFORM, calls.running, 2.0),  # integers are cut off on each axis
+    ("l2", FLOATS, "sqrt(uniform_filter(x * x, output=))", _root_of_squares(_UNIFORM), calls.running),
+    slices=True,
+)
+
+
+# Pillow
+
+
+def _image_reduce(array: Array, case: Case) -> Prepared:
+    """Mean of each block of pictures that Pillow already holds."""
+    image: Any = import_module("PIL.Image")
+    held = [image.fromarray(np.ascontiguousarray(picture)) for picture in _pictures(_covered(array, case), case)]
+    factors = case.window.kernel[::-1]
+    return Prepared(
+        lambda: [picture.reduce(factors) for picture in held],
+        lambda reduced: np.stack([np.asarray(picture) for picture in reduced]).reshape(case.out.shape),
+    )
+
+
+PILLOW = rows(
+    (*calls.WITHIN, calls.BLOCKS, calls.NO_ALPHA),
+    ("avg", ("uint8",), "Image.reduce, 4 bytes a pixel in RGB", _image_reduce, exact, 1.0),
+)
+
+
+# NumPy
+
+
+def _windowed(function: Callable[..., object], dtype: str | None = None) -> Prepare:
+    """Reduce the windows, which are axes of a view; the result has the case's dtype unless *dtype* is given."""
+
+    def prepare(array: Array, case: Case) -> Prepared:
+        axes = case.plan.axes
+        reaches = [axis.reach for axis in axes]
+        view = np.lib.stride_tricks.sliding_window_view(array, reaches, Layout(case.size.layout).pooled)
+        strides = _index(case, (slice(None, None, axis.stride) for axis in axes))
+        view = view[(*strides, *(slice(None, None, axis.dilation) for axis in axes))]
+        out = touched(case.out.shape, dtype or case.out.dtype)
+        last = tuple(range(-len(axes), 0))
+        return Prepared(partial(function, view, axis=last, out=out), lambda _: out)
+
+    return prepare
+
+
+def _rounded_mean(array: Array, case: Case) -> Prepared:
+    """Mean of each window in float64, rounded to the integers of the case."""
+    mean, out = _windowed(np.mean, "float64")(array, case), touched(case.out.shape, case.out.dtype)
+    means = mean.values(None)
+    round_, store = partial(np.rint, means, out=means), partial(np.copyto, out, means, casting="unsafe")
+    return Prepared(in_turn(mean.call, round_, store), lambda _: out)
+
+
+_MEAN = _windowed(np.mean)
+
+NUMPY = rows(
+    (calls.INSIDE,),
+    ("max", ALL, "sliding_window_view(x).max(out=)", _windowed(np.max), exact),
+    ("min", ALL, "sliding_window_view(x).min(out=)", _windowed(np.min), exact),
+    ("avg", FLOATS, "sliding_window_view(x).mean(out=)", _MEAN, recursive),
+    ("avg", INTEGERS, "rint(sliding_window_view(x).mean(out=float64))", _rounded_mean, exact),
+    ("sum", NUMBERS, "sliding_window_view(x).sum(out=)", _windowed(np.sum), recursive),
+    ("l2", FLOATS, "sqrt(sliding_window_view(x * x).mean(out=))", _root_of_squares(_MEAN), recursive),
+    reads=calls.SLOW,
+)

@@ -1,0 +1,199 @@
+"""How neural network libraries pool: PyTorch and onnxruntime."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poolcli.core.layouts import Layout
+from poolcli.measure import calls
+from poolcli.measure.calls import FLOATS, NAIVE, SLOW, Prepared, exact, in_turn, recursive, rows, touched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poolcli.measure.calls import Array, Call, Prepare, Rule
+    from poolcli.measure.cases import Case
+
+    Pool = Callable[[], object]
+    Node = Callable[..., Any]
+
+
+def _order(case: Case) -> list[int]:
+    """Return the axes of *case* as batch, channels, pooled ones."""
+    letters = case.size.layout
+    pooled = Layout(letters).pooled
+    batch = [i for i, letter in enumerate(letters) if letter != "C" and i not in pooled]
+    return [*batch, *(i for i, letter in enumerate(letters) if letter == "C"), *pooled]
+
+
+def _batch(array: Array, case: Case) -> Array:
+    """Return *array* with one axis for the batch, one for the channels and the pooled ones."""
+    return array.transpose(_order(case)).reshape(-1, calls.channels(case), *case.size.pooled)
+
+
+def _unbatched(out: Array, case: Case) -> Array:
+    """Return *out*, of such axes, with those of *case*."""
+    order = _order(case)
+    return out.reshape([case.out.shape[i] for i in order]).transpose(np.argsort(order))
+
+
+# PyTorch
+
+
+class _Torch:
+    """Input and output in a memory format, and the calls that pool one into the other."""
+
+    def __init__(self, form: str, array: Array, case: Case) -> None:
+        self.torch: Any = import_module("torch")
+        self.torch.set_num_threads(case.threads)
+        x = _batch(array, case)
+        source = self.torch.from_numpy(x)
+        like = {"dtype": source.dtype, "memory_format": getattr(self.torch, form)}
+        # a view with axes of length 1 has strides that PyTorch takes for another format, and then converts each time
+        self.x = self.torch.empty(x.shape, **like).copy_(source)
+        self.out = self.torch.empty((*x.shape[:2], *case.plan.out), **like).zero_()
+        self.window = case.window
+        self.place = (self.window.kernel, self.window.stride, [axis.before for axis in case.plan.axes])
+
+    def largest(self, x: Any) -> Pool:
+        # the public max_pool2d allocates its result anew each time
+        pool = self.torch._C._nn.max_pool2d_with_indices  # noqa: SLF001 -- the only door to out=
+        into = (self.out, self.torch.zeros_like(self.out, dtype=self.torch.int64))
+        return lambda: pool(x, *self.place, self.window.dilation, self.window.ceil, out=into)
+
+    def mean(self, x: Any, divisor: int | None = None) -> Pool:
+        pool, window = self.torch.nn.functional.avg_pool2d, self.window
+        return lambda: pool(x, *self.place, window.ceil, window.count_include_pad, divisor, out=self.out)
+
+    def smallest(self) -> Pool:
+        """The largest between two reversals of the order."""
+        reverse = self.torch.neg if self.x.is_floating_point() else self.torch.bitwise_not
+        reversed_x = self.torch.zeros_like(self.x)
+        before, after = partial(reverse, self.x, out=reversed_x), partial(reverse, self.out, out=self.out)
+        return in_turn(before, self.largest(reversed_x), after)
+
+    def root_mean(self) -> Pool:
+        """Square, mean, root: less work than ``lp_pool2d``, which does the same and more."""
+        squares = self.torch.zeros_like(self.x)
+        return in_turn(partial(self.torch.mul, self.x, self.x, out=squares), self.mean(squares), self.out.sqrt_)
+
+
+def _torch(form: str, ordered: tuple[str, ...], *rules: Rule) -> tuple[Call, ...]:
+    def ready(pool: Callable[[_Torch], Pool]) -> Prepare:
+        def prepare(array: Array, case: Case) -> Prepared:
+            tensors = _Torch({"contiguous": "contiguous_format"}.get(form, form), array, case)
+            return Prepared(pool(tensors), lambda _: _unbatched(tensors.out.numpy(), case))
+
+        return prepare
+
+    mean, sum_ = ready(lambda tensors: tensors.mean(tensors.x)), ready(lambda tensors: tensors.mean(tensors.x, 1))
+    extremes = (
+        ("max", ordered, "max_pool2d(out=)", ready(lambda tensors: tensors.largest(tensors.x)), exact),
+        ("min", ordered, "-max_pool2d(-x, out=)", ready(_Torch.smallest), exact),
+    )
+    means = (
+        ("avg", ("float16", *FLOATS), "avg_pool2d(out=)", mean, recursive),
+        ("sum", FLOATS, "avg_pool2d(divisor_override=1, out=)", sum_, recursive),
+        ("l2", FLOATS, "sqrt(avg_pool2d(x * x, out=))", ready(_Torch.root_mean), recursive),
+    )
+    rules = (*rules, calls.HALF_PADDING)
+    return (
+        *rows(rules, *extremes, form=form, reads=NAIVE),
+        *rows((*rules, calls.UNDILATED), *means, form=form, reads=NAIVE),
+    )
+
+
+# in channels_last a plane's positions are counted in the input's dtype: "Expected input_depth * input_height * ..."
+_LAST = ("int32", "int64", "float16", *FLOATS)
+
+TORCH = (
+    *_torch("contiguous", ("uint8", "int8", "int16", *_LAST)),
+    *_torch("channels_last", _LAST, calls.SEVERAL_CHANNELS),
+)
+
+
+# onnxruntime
+
+
+def _onnx(nodes: Callable[[Node, Case, dict[str, Any]], list[Any]]) -> Prepare:
+    """Make ready a model of *nodes* from ``x`` to ``y``, as `onnx.helper.make_node` makes them."""
+
+    def prepare(array: Array, case: Case) -> Prepared:
+        onnx, window, axes = import_module("onnx.helper"), case.window, case.plan.axes
+        place = {
+            "kernel_shape": window.kernel,
+            "strides": window.stride,
+            "dilations": window.dilation,
+            "pads": [*(axis.before for axis in axes), *(axis.after for axis in axes)],
+        }
+        x = np.ascontiguousarray(_batch(array, case))
+        out = touched((*x.shape[:2], *case.plan.out), case.size.dtype)
+        kind = onnx.np_dtype_to_tensor_dtype(x.dtype)
+        ends = ([onnx.make_tensor_value_info(name, kind, end.shape)] for name, end in (("x", x), ("y", out)))
+        graph = onnx.make_graph(nodes(onnx.make_node, case, place), "pooling", *ends)
+        model = onnx.make_model(graph, opset_imports=[onnx.make_opsetid("", 21)], ir_version=10)
+        return Prepared(_session(model.SerializeToString(), x, out, case.threads), lambda _: _unbatched(out, case))
+
+    return prepare
+
+
+def _session(model: bytes, x: Array, out: Array, threads: int) -> Pool:
+    """Return the run of *model* from *x* into *out*."""
+    ort: Any = import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # its threads would go on spinning into the next contender's call
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    binding.bind_input("x", "cpu", 0, x.dtype.type, x.shape, x.ctypes.data)
+    binding.bind_output("y", "cpu", 0, out.dtype.type, out.shape, out.ctypes.data)
+
+    def run() -> object:
+        session.run_with_iobinding(binding)
+        return x, out  # held, for the binding knows only their addresses
+
+    return run
+
+
+def _largest(node: Node, _case: Case, place: dict[str, Any]) -> list[Any]:
+    return [node("MaxPool", ["x"], ["y"], **place)]
+
+
+def _smallest(node: Node, _case: Case, place: dict[str, Any]) -> list[Any]:
+    pool = node("MaxPool", ["negative"], ["largest"], **place)
+    return [node("Neg", ["x"], ["negative"]), pool, node("Neg", ["largest"], ["y"])]
+
+
+def _mean(node: Node, case: Case, place: dict[str, Any]) -> list[Any]:
+    return [node("AveragePool", ["x"], ["y"], count_include_pad=int(case.window.count_include_pad), **place)]
+
+
+def _root_mean(node: Node, case: Case, place: dict[str, Any]) -> list[Any]:
+    """LpPool is the root of the sum: divide by the root of the count."""
+    scale = node("Constant", [], ["scale"], value_float=1 / math.sqrt(math.prod(case.window.kernel)))
+    return [node("LpPool", ["x"], ["norm"], p=2, **place), scale, node("Mul", ["norm", "scale"], ["y"])]
+
+
+ONNXRUNTIME = (
+    *rows(
+        (calls.FLOOR,),
+        ("max", ("uint8", "int8", *FLOATS), "MaxPool", _onnx(_largest), exact),
+        ("min", FLOATS, "-MaxPool(-x)", _onnx(_smallest), exact),
+        ("avg", ("float32",), "AveragePool", _onnx(_mean), recursive),
+        form="NCHW",
+        reads=NAIVE,
+    ),
+    *rows(
+        calls.WITHIN,
+        ("l2", ("float32",), "LpPool / sqrt(n)", _onnx(_root_mean), recursive),
+        form="NCHW",
+        reads=SLOW,
+    ),
+)
