@@ -811,7 +811,7 @@ def test_plot_of_nothing_is_refused():
 
 
 def every_peer():
-    return [offer.name for offer in peers.offers(small(), peers.LIBRARIES.values())]
+    return peers.offers(small(), peers.LIBRARIES.values())
 
 
 @pytest.mark.usefixtures("matplotlib")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from poolcli.measure.environment import Environment
     from poolcli.measure.results import Results, Timing
 
+# A change is beyond what is allowed, significant, and between comparable environments; or within what is allowed.
 Outcome = Literal["regression", "improvement", "unchanged", "inconclusive"]
 
 MINOR = ("python", "numpy", "numba")  # their major.minor must agree
@@ -20,28 +21,13 @@ MINOR = ("python", "numpy", "numba")  # their major.minor must agree
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one timing of poolcli.
-
-    Attributes
-    ----------
-    timing
-        The new record.
-    outcome
-        A regression or improvement is beyond the change allowed, significant, and between comparable environments;
-        "unchanged" is within it; all else is "inconclusive".
-    reason
-        Why it is inconclusive.
-    change
-        New median over old, less one; None without a counterpart.
-    p
-        Two-sided p-value of Mann and Whitney's test; None without a counterpart.
-    """
+    """What became of one timing of poolcli."""
 
     timing: Timing
     outcome: Outcome
-    reason: str = ""
-    change: float | None = None
-    p: float | None = None
+    reason: str = ""  # why it is inconclusive
+    change: float | None = None  # new median over old, less one
+    p: float | None = None  # two-sided, of Mann and Whitney's test
 
 
 def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float = 0.01) -> tuple[Verdict, ...]:
@@ -88,13 +74,7 @@ def _minor(environment: Environment, name: str) -> str:
 
 
 def fraction(what: str, text: str) -> float:
-    """Parse ``5%`` or ``0.05``.
-
-    Raises
-    ------
-    UsageError
-        It is not a number, or not from 0 on.
-    """
+    """Return the fraction that ``5%`` or ``0.05`` spells."""
     number, percent = (text[:-1], 100) if text.endswith("%") else (text, 1)
     try:
         value = float(number) / percent

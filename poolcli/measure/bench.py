@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,30 +18,22 @@ from poolcli.core.layouts import Layout
 from poolcli.core.methods import lookup
 from poolcli.core.threads import share
 from poolcli.errors import LimitError, PoolError
-from poolcli.measure.calls import Prepared, touched
+from poolcli.measure.calls import Call, Prepared, exact, touched
 from poolcli.measure.environment import free_memory
 from poolcli.measure.peers import offers
 from poolcli.measure.results import LIMIT, OURS, Timing
-from poolcli.measure.turns import Rules, failure, interleave
+from poolcli.measure.turns import Rules, failure, interleave, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from poolcli.measure.calls import Array, Call, Prepare
+    from poolcli.measure.calls import Array
     from poolcli.measure.cases import Case, Size
     from poolcli.measure.peers import Library
-    from poolcli.measure.turns import Clock
+    from poolcli.measure.turns import Clock, Samples
 
 CROP = 2**20  # elements on which values are checked
 THREADED = 2**20  # bytes below which waking a thread costs more than copying
-
-
-class Contender(NamedTuple):
-    """Who pools: a name, how to make its call ready, and the call of a peer; poolcli is none."""
-
-    name: str
-    prepare: Prepare
-    peer: Call | None = None
 
 
 class _Entry(NamedTuple):
@@ -75,46 +67,29 @@ def run(
 ) -> Iterator[tuple[Timing, ...]]:
     """Time each case after the other; yield its records as soon as they are there.
 
-    Parameters
-    ----------
-    cases
-        As made by `cases.grid`.
-    engines
-        Engines of poolcli; the first is the one that others are checked against and compared with.
-    peers
-        As chosen by `peers.select`.
-    rules
-        When a contender has run enough.
-    load
-        Input of a size: noise, or what a file holds.
-    clock
-        Nanoseconds of a clock that never goes back.
+    The first of *engines* is the one that others are checked against and compared with.
     """
     loaded = lru_cache(maxsize=1)(load)
     for case in cases:
         yield _timings(case, engines, peers, rules or Rules(), loaded, clock)
 
 
-def ours(engine: str) -> Contender:
-    """Return poolcli with *engine* as a contender."""
+def _ours(engine: str) -> Call:
+    """Return the call of poolcli with *engine*, which is exact."""
 
     def prepare(array: Array, case: Case) -> Prepared:
         size = case.out
         out = touched(size.shape, size.dtype)
-        call = partial(
-            pooling.run,
-            array,
-            lookup(case.method),
-            case.window,
-            layout=case.size.layout,
-            dtype=named(size.dtype),
-            out=out,
-            engine=engine,
-            threads=case.threads,
-        )
+        how: dict[str, Any] = {
+            "layout": size.layout,
+            "dtype": named(size.dtype),
+            "engine": engine,
+            "threads": case.threads,
+        }
+        call = partial(pooling.run, array, lookup(case.method), case.window, out=out, **how)
         return Prepared(call, lambda _: out)
 
-    return Contender(OURS if engine == "auto" else f"{OURS} {engine}", prepare)
+    return Call("", (), "", prepare, exact)
 
 
 def copy(count: int, threads: int) -> Callable[[], object]:
@@ -160,20 +135,19 @@ def _timings(
     clock: Clock,
 ) -> tuple[Timing, ...]:
     """Return the records of one case: the limit, poolcli, the peers, then what peers cannot do."""
-    own = [ours(engine) for engine in engines]
+    calls = {f"{OURS} {engine}": _ours(engine) for engine in engines}
     try:
-        _check_memory(case, len(own) + len(peers))
-        offered = list(offers(case, peers))
-        able = [Contender(offer.name, offer.call.prepare, offer.call) for offer in offered if offer.call]
-        entries = list(_admitted((*own, *able), load(case.size), case, rules, clock))
+        _check_memory(case, len(engines) + len(peers))
+        offered = offers(case, peers)
+        calls |= {name: call for name, call in offered.items() if isinstance(call, Call)}
         limit = Timing(case, LIMIT, "done", note="copy of (input + output) / 2 bytes")
-        entries.insert(0, _Entry(limit, copy(case.bytes // 2, case.threads)))
-        done = tuple(_timed(entries, rules, clock))
+        entries = list(_admitted(calls, load(case.size), case, rules, clock))
+        done = _timed([_Entry(limit, copy(case.bytes // 2, case.threads)), *entries], rules, clock)
     except PoolError as error:
-        return (Timing(case, own[0].name, "refused", error.message),)
+        return (Timing(case, next(iter(calls)), "refused", error.message),)
     except MemoryError:
-        return (Timing(case, own[0].name, "refused", "does not fit in memory"),)
-    skipped = (Timing(case, offer.name, "skipped", offer.reason) for offer in offered if not offer.call)
+        return (Timing(case, next(iter(calls)), "refused", "does not fit in memory"),)
+    skipped = (Timing(case, name, "skipped", why) for name, why in offered.items() if isinstance(why, str))
     return (*done, *skipped)
 
 
@@ -184,55 +158,49 @@ def _check_memory(case: Case, contenders: int) -> None:
         raise LimitError(f"memory must hold about {needed / 1e9:.1f} GB, got {free / 1e9:.1f} GB free")
 
 
-def _admitted(
-    contenders: Iterable[Contender], array: Array, case: Case, rules: Rules, clock: Clock
-) -> Iterator[_Entry]:
-    """Check each contender on the crop, against the first; make ready those that are quick enough."""
+def _admitted(calls: Mapping[str, Call], array: Array, case: Case, rules: Rules, clock: Clock) -> Iterator[_Entry]:
+    """Check each of *calls* on the crop, against the first; make ready those that are quick enough."""
     part, part_case = crop(array, case)
     scale = float(np.abs(part.astype(np.float64)).max(initial=0.0))
     reference: Array | None = None
-    for contender in contenders:
-        peer = contender.peer
-        timing = Timing(case, contender.name, "done", note=peer.note(case) if peer else "")
+    for name, call in calls.items():
+        timing = Timing(case, name, "done", note=call.note(case), tolerance=call.tolerance(case, scale))
         try:
-            first_call, seconds, values = _check(contender, part, part_case, rules, clock)
+            first_call, seconds, values = _check(timing, call.prepare(part, part_case), rules, clock)
             if reference is None:
                 reference = values.copy()
-            difference = largest_difference(values, reference)
-            tolerance = peer.tolerance(case, scale) if peer else 0.0
-            timing = replace(timing, first_call=first_call, difference=difference, tolerance=tolerance)
+            timing = replace(timing, first_call=first_call, difference=largest_difference(values, reference))
             if seconds > rules.max_time:
                 yield _Entry(replace(timing, times=(seconds,), lower_bound=True))
             else:
-                yield _Entry(timing, contender.prepare(array, case).call, seconds)
+                yield _Entry(timing, call.prepare(array, case).call, seconds)
         except Exception as error:
-            if peer is None:
+            if timing.ours:
                 raise
             # peers are foreign code; what breaks one must not end the others
             yield _Entry(replace(timing, status="failed", reason=failure(error)))
 
 
-def _check(contender: Contender, part: Array, case: Case, rules: Rules, clock: Clock) -> tuple[float, float, Array]:
+def _check(timing: Timing, prepared: Prepared, rules: Rules, clock: Clock) -> tuple[float, float, Array]:
     """Return the seconds of the first call and of the last one, and the values; our own first call may compile."""
-    prepared = contender.prepare(part, case)
-    seconds: list[float] = []
-    while not seconds or (len(seconds) == 1 and contender.peer is None and seconds[0] > rules.max_time):
-        begin = clock()
-        returned = prepared.call()
-        seconds.append((clock() - begin) / 1e9)
-    return seconds[0], seconds[-1], prepared.values(returned)
+    first, returned = timed(prepared.call, clock)
+    seconds = first
+    if timing.ours and first > rules.max_time:
+        seconds, returned = timed(prepared.call, clock)
+    return first, seconds, prepared.values(returned)
 
 
-def _timed(entries: Sequence[_Entry], rules: Rules, clock: Clock) -> Iterator[Timing]:
-    """Yield the records of *entries* with their samples."""
+def _timed(entries: Sequence[_Entry], rules: Rules, clock: Clock) -> tuple[Timing, ...]:
+    """Return the records of *entries* with their samples."""
     calls = {entry.timing.contender: entry.call for entry in entries if entry.call}
     spent = {entry.timing.contender: entry.spent for entry in entries}
     samples = interleave(calls, rules, spent=spent, clock=clock)
-    for timing in (entry.timing for entry in entries):
-        found = samples.get(timing.contender)
-        if found is None:
-            yield timing
-        elif found.failure:
-            yield replace(timing, status="failed", reason=found.failure)
-        else:
-            yield replace(timing, times=found.seconds, user=found.user, system=found.system)
+    return tuple(_sampled(entry.timing, samples.get(entry.timing.contender)) for entry in entries)
+
+
+def _sampled(timing: Timing, found: Samples | None) -> Timing:
+    if found is None:
+        return timing
+    if found.failure:
+        return replace(timing, status="failed", reason=found.failure)
+    return replace(timing, times=found.seconds, user=found.user, system=found.system)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
@@ -122,17 +123,6 @@ def _spelled(values: tuple[object, ...] | str) -> str:
     return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
-def sizes(text: str) -> tuple[Size, ...]:
-    """Parse ``--size``: comma separated ``SHAPE[:LAYOUT[:DTYPE]]``, the dtype float32 unless given.
-
-    Raises
-    ------
-    UsageError
-        A shape, layout or dtype is not one, or the layout must be given.
-    """
-    return _parsed("size", text, _size)
-
-
 def _size(token: str) -> Size:
     shape, *rest = token.split(":")
     if len(rest) > 2 or not re.fullmatch(r"\d+(x\d+)+", shape):
@@ -146,17 +136,6 @@ def _size(token: str) -> Size:
     if 0 in lengths:
         raise UsageError(f"size must have no empty axis, got {token!r}")
     return size
-
-
-def windows(text: str) -> tuple[Window, ...]:
-    """Parse ``--window``: comma separated tokens such as ``k3``, ``k3s2`` or ``k3x2s1p1d2c``.
-
-    Raises
-    ------
-    UsageError
-        A token is not one, or a value breaks a rule of the window.
-    """
-    return _parsed("window", text, _window)
 
 
 def _window(token: str) -> Window:
@@ -174,25 +153,9 @@ def _window(token: str) -> Window:
     )
 
 
-def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:
-    """Return the windows of ``-k`` and ``-s``: every kernel with every stride, or with its own."""
-    pairs = product(_parsed("kernel", kernels, str), _parsed("stride", strides, str) if strides else (None,))
-    return tuple(Window(kernel, stride) for kernel, stride in pairs)
-
-
-def methods(text: str) -> tuple[str, ...]:
-    """Parse ``-m``: comma separated methods."""
-    return _parsed("method", text, _method)
-
-
 def _method(token: str) -> str:
     lookup(token)
     return token
-
-
-def threads(text: str) -> tuple[int, ...]:
-    """Parse ``-t``: comma separated numbers of threads."""
-    return _parsed("threads", text, _count)
 
 
 def _count(token: str) -> int:
@@ -201,11 +164,24 @@ def _count(token: str) -> int:
     return int(token)
 
 
-def _parsed(what: str, text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+def _parsed(what: str, parse: Callable[[str], T], text: str) -> tuple[T, ...]:
     tokens = [token.strip() for token in text.split(",")]
     if not all(tokens):
         raise UsageError(f"{what} must be a comma separated list without gaps, got {text!r}")
     return tuple(dict.fromkeys(map(parse, tokens)))
+
+
+# What the options of these names take: comma separated tokens, each once.
+sizes = partial(_parsed, "size", _size)
+windows = partial(_parsed, "window", _window)
+methods = partial(_parsed, "method", _method)
+threads = partial(_parsed, "threads", _count)
+
+
+def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:
+    """Return the windows of ``-k`` and ``-s``: every kernel with every stride, or with its own."""
+    pairs = product(_parsed("kernel", str, kernels), _parsed("stride", str, strides) if strides else (None,))
+    return tuple(Window(kernel, stride) for kernel, stride in pairs)
 
 
 def grid(

@@ -27,13 +27,7 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: Any, value: Any, name: str = "document") -> Any:
-    """Return the *kind* of record that *value* encodes; what else stands in a dict is left out.
-
-    Raises
-    ------
-    InputError
-        A value is missing, of another type, or not as `encode` writes it; its *name* is told.
-    """
+    """Return the *kind* of record that *value* encodes; what else stands in a dict is left out."""
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         return _record(kind, value, name)

@@ -49,13 +49,7 @@ def _as_hyperfine(timing: Timing) -> dict[str, Any]:
 
 
 def from_json(text: str | bytes) -> Results:
-    """Return the results of a document, as `to_json` writes it.
-
-    Raises
-    ------
-    InputError
-        It is not JSON, not of this schema, or a value is missing or of another type.
-    """
+    """Return the results of a document, as `to_json` writes it."""
     try:
         document = json.loads(text)
     except ValueError as error:

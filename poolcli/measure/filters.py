@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from poolcli.measure.calls import Array, Prepare
     from poolcli.measure.cases import Case
 
+    Arguments = Callable[[Case], dict[str, Any]]
+
 
 def _index(case: Case, slices: Iterable[slice]) -> tuple[slice, ...]:
     """Return *slices* of the pooled axes as an index of an array of the layout of *case*."""
@@ -52,43 +54,35 @@ def _pictures(array: Array, case: Case) -> list[Array]:
     return list(array.reshape(-1, *array.shape[-3:]))
 
 
-def _root_of_squares(prepare_mean: Prepare) -> Prepare:
+def _root_of_squares(prepare_mean: Prepare, array: Array, case: Case) -> Prepared:
     """Square, mean, root of what is kept, the first and the last by NumPy."""
-
-    def prepare(array: Array, case: Case) -> Prepared:
-        squares = touched(array.shape, case.size.dtype)
-        mean = prepare_mean(squares, case)
-        kept = mean.values(None)
-        call = in_turn(partial(np.multiply, array, array, out=squares), mean.call, partial(np.sqrt, kept, out=kept))
-        return Prepared(call, mean.values)
-
-    return prepare
+    squares = touched(array.shape, case.size.dtype)
+    mean = prepare_mean(squares, case)
+    kept = mean.values(None)
+    call = in_turn(partial(np.multiply, array, array, out=squares), mean.call, partial(np.sqrt, kept, out=kept))
+    return Prepared(call, mean.values)
 
 
 # OpenCV
 
 
-def _opencv(name: str, *, shrinks: bool = False, root: bool = False, **arguments: Any) -> Prepare:
-    """Call *name* for each picture; arguments may follow from the case.
+def _opencv(
+    name: str, arguments: Arguments, array: Array, case: Case, *, shrinks: bool = False, root: bool = False
+) -> Prepared:
+    """Call *name* for each picture, which *shrinks* it to its output or filters it at stride 1.
 
-    It *shrinks* a picture to its output, or filters it at stride 1. A *root* of a mean is that of squares, each step
-    in the picture's precision: ``sqrBoxFilter`` would widen to float64.
+    A *root* of a mean is that of squares, in the picture's precision: ``sqrBoxFilter`` would widen to float64.
     """
-
-    def prepare(array: Array, case: Case) -> Prepared:
-        cv2: Any = import_module("cv2")
-        cv2.setNumThreads(case.threads)
-        size = case.out if shrinks else case.size
-        target = touched(size.shape, size.dtype)
-        sources = _pictures(_covered(array, case) if shrinks else array, case)
-        told = {name: value(case) if callable(value) else value for name, value in arguments.items()}
-        step = partial(getattr(cv2, name), **told)
-        if root:
-            step = partial(_root_of_mean, cv2, step, np.zeros_like(sources[0]))
-        steps = [partial(step, x, dst=y) for x, y in zip(sources, _pictures(target, case), strict=True)]
-        return Prepared(in_turn(*steps), lambda _: target if shrinks else _centred(target, case))
-
-    return prepare
+    cv2: Any = import_module("cv2")
+    cv2.setNumThreads(case.threads)
+    size = case.out if shrinks else case.size
+    target = touched(size.shape, size.dtype)
+    sources = _pictures(_covered(array, case) if shrinks else array, case)
+    step = partial(getattr(cv2, name), **arguments(case))
+    if root:
+        step = partial(_root_of_mean, cv2, step, np.zeros_like(sources[0]))
+    steps = [partial(step, x, dst=y) for x, y in zip(sources, _pictures(target, case), strict=True)]
+    return Prepared(in_turn(*steps), lambda _: target if shrinks else _centred(target, case))
 
 
 def _root_of_mean(cv2: Any, mean: Callable[..., object], squares: Array, x: Array, dst: Array) -> None:
@@ -97,34 +91,39 @@ def _root_of_mean(cv2: Any, mean: Callable[..., object], squares: Array, x: Arra
     cv2.sqrt(dst, dst=dst)
 
 
-def _element(case: Case) -> Array:
-    return np.ones(case.window.kernel, np.uint8)
+def _element(case: Case) -> dict[str, Any]:
+    return {"kernel": np.ones(case.window.kernel, np.uint8)}
 
 
-def _width_height(case: Case) -> tuple[int, ...]:
-    kernel: tuple[int, ...] = case.window.kernel
-    return kernel[::-1]
+def _box(case: Case) -> dict[str, Any]:
+    return {"ksize": case.window.kernel[::-1]}
 
 
-_INTER_AREA = 3  # cv2.INTER_AREA
+def _sum(case: Case) -> dict[str, Any]:
+    return {**_box(case), "ddepth": -1, "normalize": False}
+
+
+def _area(case: Case) -> dict[str, Any]:
+    return {"dsize": case.plan.out[::-1], "interpolation": 3}  # INTER_AREA
+
+
 _CV = ("uint8", "uint16", "int16", *FLOATS)
-_BLUR = partial(_opencv, "blur", ksize=_width_height)
-_RESIZE = partial(_opencv, "resize", shrinks=True, dsize=lambda case: case.plan.out[::-1], interpolation=_INTER_AREA)
-_SUM = _opencv("boxFilter", ddepth=-1, ksize=_width_height, normalize=False)
+_RESIZE = partial(_opencv, "resize", _area, shrinks=True)
+_BLUR = partial(_opencv, "blur", _box)
 
 OPENCV = (
     *rows(
         (*calls.WITHIN, calls.FEW_CHANNELS, calls.BLOCKS),
-        ("avg", _CV, "resize(INTER_AREA)", _RESIZE(), calls.reciprocal, 1.0),
-        ("l2", FLOATS, "sqrt(resize(x * x, INTER_AREA))", _RESIZE(root=True), calls.reciprocal),
+        ("avg", _CV, "resize(INTER_AREA)", _RESIZE, calls.reciprocal, 1.0),
+        ("l2", FLOATS, "sqrt(resize(x * x, INTER_AREA))", partial(_RESIZE, root=True), calls.reciprocal),
     ),
     *rows(
         (*calls.WITHIN, calls.FEW_CHANNELS),
-        ("max", _CV, "dilate", _opencv("dilate", kernel=_element), exact),
-        ("min", _CV, "erode", _opencv("erode", kernel=_element), exact),
-        ("avg", _CV, "blur", _BLUR(), recursive, 1.0),
-        ("sum", FLOATS, "boxFilter(normalize=False)", _SUM, recursive),
-        ("l2", FLOATS, "sqrt(blur(x * x))", _BLUR(root=True), recursive),
+        ("max", _CV, "dilate", partial(_opencv, "dilate", _element), exact),
+        ("min", _CV, "erode", partial(_opencv, "erode", _element), exact),
+        ("avg", _CV, "blur", _BLUR, recursive, 1.0),
+        ("sum", FLOATS, "boxFilter(normalize=False)", partial(_opencv, "boxFilter", _sum), recursive),
+        ("l2", FLOATS, "sqrt(blur(x * x))", partial(_BLUR, root=True), recursive),
         slices=True,
     ),
 )
@@ -133,43 +132,37 @@ OPENCV = (
 # scikit-image
 
 
-def _reduced(function: Callable[..., Array]) -> Prepare:
-    def prepare(array: Array, case: Case) -> Prepared:
-        reduce = import_module("skimage.measure").block_reduce
-        return Prepared(partial(reduce, _covered(array, case), _lengths(case), function), np.asarray)
-
-    return prepare
+def _reduced(function: Callable[..., Array], array: Array, case: Case) -> Prepared:
+    reduce = import_module("skimage.measure").block_reduce
+    return Prepared(partial(reduce, _covered(array, case), _lengths(case), function), np.asarray)
 
 
 SKIMAGE = rows(
     (*calls.WITHIN, calls.BLOCKS),
-    ("max", ALL, "block_reduce(func=max)", _reduced(np.max), exact),
-    ("min", ALL, "block_reduce(func=min)", _reduced(np.min), exact),
-    ("avg", NUMBERS, "block_reduce(func=mean), integers to float64", _reduced(np.mean), recursive, 0.5),
-    ("sum", FLOATS, "block_reduce(func=sum)", _reduced(np.sum), recursive),
+    ("max", ALL, "block_reduce(func=max)", partial(_reduced, np.max), exact),
+    ("min", ALL, "block_reduce(func=min)", partial(_reduced, np.min), exact),
+    ("avg", NUMBERS, "block_reduce(func=mean), integers to float64", partial(_reduced, np.mean), recursive, 0.5),
+    ("sum", FLOATS, "block_reduce(func=sum)", partial(_reduced, np.sum), recursive),
 )
 
 
 # SciPy
 
 
-def _filtered(name: str) -> Prepare:
-    def prepare(array: Array, case: Case) -> Prepared:
-        filter_ = getattr(import_module("scipy.ndimage"), name)
-        full = touched(array.shape, case.size.dtype)
-        return Prepared(partial(filter_, array, _lengths(case), output=full), lambda _: _centred(full, case))
-
-    return prepare
+def _filtered(name: str, array: Array, case: Case) -> Prepared:
+    filtered = getattr(import_module("scipy.ndimage"), name)
+    full = touched(array.shape, case.size.dtype)
+    return Prepared(partial(filtered, array, _lengths(case), output=full), lambda _: _centred(full, case))
 
 
-_UNIFORM = _filtered("uniform_filter")
+_UNIFORM = partial(_filtered, "uniform_filter")
 
 SCIPY = rows(
     calls.WITHIN,
-    ("max", NUMBERS, "maximum_filter(output=)", _filtered("maximum_filter"), exact),
-    ("min", NUMBERS, "minimum_filter(output=)", _filtered("minimum_filter"), exact),
+    ("max", NUMBERS, "maximum_filter(output=)", partial(_filtered, "maximum_filter"), exact),
+    ("min", NUMBERS, "minimum_filter(output=)", partial(_filtered, "minimum_filter"), exact),
     ("avg", NUMBERS, "uniform_filter(output=)", _UNIFORM, calls.running, 2.0),  # integers are cut off on each axis
-    ("l2", FLOATS, "sqrt(uniform_filter(x * x, output=))", _root_of_squares(_UNIFORM), calls.running),
+    ("l2", FLOATS, "sqrt(uniform_filter(x * x, output=))", partial(_root_of_squares, _UNIFORM), calls.running),
     slices=True,
 )
 
@@ -197,39 +190,34 @@ PILLOW = rows(
 # NumPy
 
 
-def _windowed(function: Callable[..., object], dtype: str | None = None) -> Prepare:
-    """Reduce the windows, which are axes of a view; the result has the case's dtype unless *dtype* is given."""
-
-    def prepare(array: Array, case: Case) -> Prepared:
-        axes = case.plan.axes
-        reaches = [axis.reach for axis in axes]
-        view = np.lib.stride_tricks.sliding_window_view(array, reaches, Layout(case.size.layout).pooled)
-        strides = _index(case, (slice(None, None, axis.stride) for axis in axes))
-        view = view[(*strides, *(slice(None, None, axis.dilation) for axis in axes))]
-        out = touched(case.out.shape, dtype or case.out.dtype)
-        last = tuple(range(-len(axes), 0))
-        return Prepared(partial(function, view, axis=last, out=out), lambda _: out)
-
-    return prepare
+def _windowed(function: Callable[..., object], array: Array, case: Case, dtype: str | None = None) -> Prepared:
+    """Reduce the windows, which are axes of a view, to the case's dtype unless *dtype* is given."""
+    axes = case.plan.axes
+    pooled = Layout(case.size.layout).pooled
+    view = np.lib.stride_tricks.sliding_window_view(array, [axis.reach for axis in axes], pooled)
+    strides = _index(case, (slice(None, None, axis.stride) for axis in axes))
+    view = view[(*strides, *(slice(None, None, axis.dilation) for axis in axes))]
+    out = touched(case.out.shape, dtype or case.out.dtype)
+    return Prepared(partial(function, view, axis=tuple(range(-len(axes), 0)), out=out), lambda _: out)
 
 
 def _rounded_mean(array: Array, case: Case) -> Prepared:
     """Mean of each window in float64, rounded to the integers of the case."""
-    mean, out = _windowed(np.mean, "float64")(array, case), touched(case.out.shape, case.out.dtype)
+    mean, out = _windowed(np.mean, array, case, "float64"), touched(case.out.shape, case.out.dtype)
     means = mean.values(None)
     round_, store = partial(np.rint, means, out=means), partial(np.copyto, out, means, casting="unsafe")
     return Prepared(in_turn(mean.call, round_, store), lambda _: out)
 
 
-_MEAN = _windowed(np.mean)
+_MEAN = partial(_windowed, np.mean)
 
 NUMPY = rows(
     (calls.INSIDE,),
-    ("max", ALL, "sliding_window_view(x).max(out=)", _windowed(np.max), exact),
-    ("min", ALL, "sliding_window_view(x).min(out=)", _windowed(np.min), exact),
+    ("max", ALL, "sliding_window_view(x).max(out=)", partial(_windowed, np.max), exact),
+    ("min", ALL, "sliding_window_view(x).min(out=)", partial(_windowed, np.min), exact),
     ("avg", FLOATS, "sliding_window_view(x).mean(out=)", _MEAN, recursive),
     ("avg", INTEGERS, "rint(sliding_window_view(x).mean(out=float64))", _rounded_mean, exact),
-    ("sum", NUMBERS, "sliding_window_view(x).sum(out=)", _windowed(np.sum), recursive),
-    ("l2", FLOATS, "sqrt(sliding_window_view(x * x).mean(out=))", _root_of_squares(_MEAN), recursive),
+    ("sum", NUMBERS, "sliding_window_view(x).sum(out=)", partial(_windowed, np.sum), recursive),
+    ("l2", FLOATS, "sqrt(sliding_window_view(x * x).mean(out=))", partial(_root_of_squares, _MEAN), recursive),
     reads=calls.SLOW,
 )

@@ -16,7 +16,7 @@ from poolcli.measure.calls import FLOATS, NAIVE, SLOW, Prepared, exact, in_turn,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcli.measure.calls import Array, Call, Prepare, Rule
+    from poolcli.measure.calls import Array, Call, Rule
     from poolcli.measure.cases import Case
 
     Pool = Callable[[], object]
@@ -44,6 +44,8 @@ def _unbatched(out: Array, case: Case) -> Array:
 
 # PyTorch
 
+MEMORY = {"contiguous": "contiguous_format", "channels_last": "channels_last"}
+
 
 class _Torch:
     """Input and output in a memory format, and the calls that pool one into the other."""
@@ -53,22 +55,26 @@ class _Torch:
         self.torch.set_num_threads(case.threads)
         x = _batch(array, case)
         source = self.torch.from_numpy(x)
-        like = {"dtype": source.dtype, "memory_format": getattr(self.torch, form)}
+        like = {"dtype": source.dtype, "memory_format": getattr(self.torch, MEMORY[form])}
         # a view with axes of length 1 has strides that PyTorch takes for another format, and then converts each time
         self.x = self.torch.empty(x.shape, **like).copy_(source)
         self.out = self.torch.empty((*x.shape[:2], *case.plan.out), **like).zero_()
         self.window = case.window
         self.place = (self.window.kernel, self.window.stride, [axis.before for axis in case.plan.axes])
 
-    def largest(self, x: Any) -> Pool:
+    def largest(self, x: Any = None) -> Pool:
         # the public max_pool2d allocates its result anew each time
         pool = self.torch._C._nn.max_pool2d_with_indices  # noqa: SLF001 -- the only door to out=
-        into = (self.out, self.torch.zeros_like(self.out, dtype=self.torch.int64))
-        return lambda: pool(x, *self.place, self.window.dilation, self.window.ceil, out=into)
+        place = (self.x if x is None else x, *self.place, self.window.dilation, self.window.ceil)
+        return partial(pool, *place, out=(self.out, self.torch.zeros_like(self.out, dtype=self.torch.int64)))
 
-    def mean(self, x: Any, divisor: int | None = None) -> Pool:
-        pool, window = self.torch.nn.functional.avg_pool2d, self.window
-        return lambda: pool(x, *self.place, window.ceil, window.count_include_pad, divisor, out=self.out)
+    def mean(self, x: Any = None, divisor: int | None = None) -> Pool:
+        pool = self.torch.nn.functional.avg_pool2d
+        place = (self.x if x is None else x, *self.place, self.window.ceil, self.window.count_include_pad)
+        return partial(pool, *place, divisor, out=self.out)
+
+    def sum(self) -> Pool:
+        return self.mean(divisor=1)
 
     def smallest(self) -> Pool:
         """The largest between two reversals of the order."""
@@ -83,63 +89,55 @@ class _Torch:
         return in_turn(partial(self.torch.mul, self.x, self.x, out=squares), self.mean(squares), self.out.sqrt_)
 
 
-def _torch(form: str, ordered: tuple[str, ...], *rules: Rule) -> tuple[Call, ...]:
-    def ready(pool: Callable[[_Torch], Pool]) -> Prepare:
-        def prepare(array: Array, case: Case) -> Prepared:
-            tensors = _Torch({"contiguous": "contiguous_format"}.get(form, form), array, case)
-            return Prepared(pool(tensors), lambda _: _unbatched(tensors.out.numpy(), case))
+def _torch(form: str, pool: Callable[[_Torch], Pool], array: Array, case: Case) -> Prepared:
+    tensors = _Torch(form, array, case)
+    return Prepared(pool(tensors), lambda _: _unbatched(tensors.out.numpy(), case))
 
-        return prepare
 
-    mean, sum_ = ready(lambda tensors: tensors.mean(tensors.x)), ready(lambda tensors: tensors.mean(tensors.x, 1))
+def _torch_rows(form: str, ordered: tuple[str, ...], *rules: Rule) -> tuple[Call, ...]:
+    ready = partial(partial, _torch, form)
     extremes = (
-        ("max", ordered, "max_pool2d(out=)", ready(lambda tensors: tensors.largest(tensors.x)), exact),
+        ("max", ordered, "max_pool2d(out=)", ready(_Torch.largest), exact),
         ("min", ordered, "-max_pool2d(-x, out=)", ready(_Torch.smallest), exact),
     )
     means = (
-        ("avg", ("float16", *FLOATS), "avg_pool2d(out=)", mean, recursive),
-        ("sum", FLOATS, "avg_pool2d(divisor_override=1, out=)", sum_, recursive),
+        ("avg", ("float16", *FLOATS), "avg_pool2d(out=)", ready(_Torch.mean), recursive),
+        ("sum", FLOATS, "avg_pool2d(divisor_override=1, out=)", ready(_Torch.sum), recursive),
         ("l2", FLOATS, "sqrt(avg_pool2d(x * x, out=))", ready(_Torch.root_mean), recursive),
     )
     rules = (*rules, calls.HALF_PADDING)
-    return (
-        *rows(rules, *extremes, form=form, reads=NAIVE),
-        *rows((*rules, calls.UNDILATED), *means, form=form, reads=NAIVE),
-    )
+    shared = {"form": form, "reads": NAIVE}
+    return (*rows(rules, *extremes, **shared), *rows((*rules, calls.UNDILATED), *means, **shared))
 
 
 # in channels_last a plane's positions are counted in the input's dtype: "Expected input_depth * input_height * ..."
 _LAST = ("int32", "int64", "float16", *FLOATS)
 
 TORCH = (
-    *_torch("contiguous", ("uint8", "int8", "int16", *_LAST)),
-    *_torch("channels_last", _LAST, calls.SEVERAL_CHANNELS),
+    *_torch_rows("contiguous", ("uint8", "int8", "int16", *_LAST)),
+    *_torch_rows("channels_last", _LAST, calls.SEVERAL_CHANNELS),
 )
 
 
 # onnxruntime
 
 
-def _onnx(nodes: Callable[[Node, Case, dict[str, Any]], list[Any]]) -> Prepare:
-    """Make ready a model of *nodes* from ``x`` to ``y``, as `onnx.helper.make_node` makes them."""
-
-    def prepare(array: Array, case: Case) -> Prepared:
-        onnx, window, axes = import_module("onnx.helper"), case.window, case.plan.axes
-        place = {
-            "kernel_shape": window.kernel,
-            "strides": window.stride,
-            "dilations": window.dilation,
-            "pads": [*(axis.before for axis in axes), *(axis.after for axis in axes)],
-        }
-        x = np.ascontiguousarray(_batch(array, case))
-        out = touched((*x.shape[:2], *case.plan.out), case.size.dtype)
-        kind = onnx.np_dtype_to_tensor_dtype(x.dtype)
-        ends = ([onnx.make_tensor_value_info(name, kind, end.shape)] for name, end in (("x", x), ("y", out)))
-        graph = onnx.make_graph(nodes(onnx.make_node, case, place), "pooling", *ends)
-        model = onnx.make_model(graph, opset_imports=[onnx.make_opsetid("", 21)], ir_version=10)
-        return Prepared(_session(model.SerializeToString(), x, out, case.threads), lambda _: _unbatched(out, case))
-
-    return prepare
+def _onnx(nodes: Callable[[Node, Case, dict[str, Any]], list[Any]], array: Array, case: Case) -> Prepared:
+    """Run a model of *nodes* from ``x`` to ``y``, as `onnx.helper.make_node` makes them."""
+    onnx, window, axes = import_module("onnx.helper"), case.window, case.plan.axes
+    place = {
+        "kernel_shape": window.kernel,
+        "strides": window.stride,
+        "dilations": window.dilation,
+        "pads": [*(axis.before for axis in axes), *(axis.after for axis in axes)],
+    }
+    x = np.ascontiguousarray(_batch(array, case))
+    out = touched((*x.shape[:2], *case.plan.out), case.size.dtype)
+    kind = onnx.np_dtype_to_tensor_dtype(x.dtype)
+    ends = ([onnx.make_tensor_value_info(name, kind, end.shape)] for name, end in (("x", x), ("y", out)))
+    graph = onnx.make_graph(nodes(onnx.make_node, case, place), "pooling", *ends)
+    model = onnx.make_model(graph, opset_imports=[onnx.make_opsetid("", 21)], ir_version=10)
+    return Prepared(_session(model.SerializeToString(), x, out, case.threads), lambda _: _unbatched(out, case))
 
 
 def _session(model: bytes, x: Array, out: Array, threads: int) -> Pool:
@@ -181,19 +179,16 @@ def _root_mean(node: Node, case: Case, place: dict[str, Any]) -> list[Any]:
     return [node("LpPool", ["x"], ["norm"], p=2, **place), scale, node("Mul", ["norm", "scale"], ["y"])]
 
 
+_LP = ("l2", ("float32",), "LpPool / sqrt(n)", partial(_onnx, _root_mean), recursive)
+
 ONNXRUNTIME = (
     *rows(
         (calls.FLOOR,),
-        ("max", ("uint8", "int8", *FLOATS), "MaxPool", _onnx(_largest), exact),
-        ("min", FLOATS, "-MaxPool(-x)", _onnx(_smallest), exact),
-        ("avg", ("float32",), "AveragePool", _onnx(_mean), recursive),
+        ("max", ("uint8", "int8", *FLOATS), "MaxPool", partial(_onnx, _largest), exact),
+        ("min", FLOATS, "-MaxPool(-x)", partial(_onnx, _smallest), exact),
+        ("avg", ("float32",), "AveragePool", partial(_onnx, _mean), recursive),
         form="NCHW",
         reads=NAIVE,
     ),
-    *rows(
-        calls.WITHIN,
-        ("l2", ("float32",), "LpPool / sqrt(n)", _onnx(_root_mean), recursive),
-        form="NCHW",
-        reads=SLOW,
-    ),
+    *rows(calls.WITHIN, _LP, form="NCHW", reads=SLOW),
 )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from poolcli.errors import UsageError
 from poolcli.measure import filters, networks
+from poolcli.measure.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from poolcli.measure.calls import Call
     from poolcli.measure.cases import Case
 
 
@@ -52,41 +52,28 @@ _ROWS = (
 LIBRARIES = {row.name: row for row in _ROWS}
 
 
-class Offer(NamedTuple):
-    """What a peer can do with a case: the call that does it, or the reason why none does."""
-
-    name: str
-    call: Call | None
-    reason: str = ""
-
-
-def offers(case: Case, libraries: Iterable[Library]) -> Iterator[Offer]:
-    """Yield what each of *libraries*, in each of its memory formats, can do with *case*."""
+def offers(case: Case, libraries: Iterable[Library]) -> dict[str, Call | str]:
+    """Return the call for *case* of each of *libraries*, in each of its memory formats, or why there is none."""
+    found: dict[str, Call | str] = {}
     for library in libraries:
         for form in dict.fromkeys(call.form for call in library.calls):
-            offer = _offer(f"{library.name} {form}".strip(), [c for c in library.calls if c.form == form], case)
-            lacking = library.lacking if offer.call else ""
-            yield Offer(offer.name, None, f"{lacking} must be installed") if lacking else offer
+            offer = _offer([call for call in library.calls if call.form == form], case)
+            lacking = library.lacking if isinstance(offer, Call) else ""
+            found[f"{library.name} {form}".strip()] = f"{lacking} must be installed" if lacking else offer
+    return found
 
 
-def _offer(name: str, calls: list[Call], case: Case) -> Offer:
+def _offer(calls: list[Call], case: Case) -> Call | str:
     calls = [call for call in calls if call.method == case.method]
     if not calls:
-        return Offer(name, None, f"no {case.method}")
+        return f"no {case.method}"
     reasons = [(call.unable(case), call) for call in calls if case.size.dtype in call.dtypes]
-    able = next((call for reason, call in reasons if not reason), None)
-    reason = reasons[-1][0] if reasons else f"no {case.method} of {case.size.dtype}"
-    return Offer(name, able, "" if able else reason)
+    last = reasons[-1][0] if reasons else f"no {case.method} of {case.size.dtype}"
+    return next((call for reason, call in reasons if not reason), last)
 
 
 def select(text: str) -> tuple[Library, ...]:
-    """Parse ``--peers``: ``auto`` is every peer installed, ``none`` is none, else a comma separated list.
-
-    Raises
-    ------
-    UsageError
-        A name is not a peer's, or the peer is not installed.
-    """
+    """Parse ``--peers``: ``auto`` is every peer installed, ``none`` is none, else a comma separated list."""
     if text == "none":
         return ()
     if text == "auto":
@@ -98,10 +85,8 @@ def _named(token: str) -> Library:
     library = LIBRARIES.get(token.strip())
     if library is None:
         raise UsageError(f"peers must be auto, none or some of {', '.join(LIBRARIES)}, got {token.strip()!r}")
-    if not library.installed or library.lacking:
-        package = library.lacking if library.installed else library.distributions[0]
-        raise UsageError(
-            f"peer {library.name!r} must be installed" + f" with {package}" * library.installed,
-            f"pip install {package}, or --peers auto",
-        )
+    missing = library.lacking if library.installed else library.distributions[0]
+    if missing:
+        what = f"peer {library.name!r} must be installed" + f" with {missing}" * library.installed
+        raise UsageError(what, f"pip install {missing}, or --peers auto")
     return library

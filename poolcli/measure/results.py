@@ -17,48 +17,26 @@ if TYPE_CHECKING:
 LIMIT = "limit"  # the contender that only copies
 OURS = "poolcli"
 
+# skipped: the peer cannot do it, or is too slow; failed: it broke; refused: the case does not fit
 Status = Literal["done", "skipped", "failed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one contender did in one case.
-
-    Attributes
-    ----------
-    case, contender
-        What was done by whom; the memory format stands in the contender's name where it is not the case's own.
-    status
-        "done"; "skipped": the peer cannot do it, or is too slow; "failed": the peer broke; "refused": the case
-        does not fit, in memory or in its window.
-    reason
-        Why it is not done.
-    times
-        Every sample, in seconds and in the order of the runs.
-    first_call
-        Seconds of the first call, on the crop: loading, compiling.
-    lower_bound
-        The one sample is the call on the crop, which already took longer than allowed: the time is at least this.
-    difference, tolerance
-        Largest absolute difference from poolcli on the crop, and what the peer's way of rounding explains.
-    user, system
-        Mean processor seconds of a run, of all threads.
-    note
-        The call, in the library's words.
-    """
+    """What one contender did in one case."""
 
     case: Case
-    contender: str
+    contender: str  # with the memory format where it is not the case's own
     status: Status
-    reason: str = ""
-    times: tuple[float, ...] = ()
-    first_call: float | None = None
-    lower_bound: bool = False
-    difference: float | None = None
-    tolerance: float | None = None
-    user: float = 0.0
+    reason: str = ""  # why it is not done
+    times: tuple[float, ...] = ()  # seconds of every sample, in the order of the runs
+    first_call: float | None = None  # seconds on the crop: loading, compiling
+    lower_bound: bool = False  # the one sample is the call on the crop, which already took longer than allowed
+    difference: float | None = None  # the largest from poolcli on the crop
+    tolerance: float | None = None  # what the peer's way of rounding explains of it
+    user: float = 0.0  # mean processor seconds of a run, of all threads
     system: float = 0.0
-    note: str = ""
+    note: str = ""  # the call, in the library's words
 
     @property
     def ours(self) -> bool:
@@ -108,30 +86,14 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record with what can only be said beside the others; None where it means nothing.
-
-    Attributes
-    ----------
-    timing
-        The record.
-    gigabytes
-        GB/s of bytes read and written, each once.
-    of_limit
-        Time of the copy over its time: 1 is as fast as memory.
-    megapixels
-        Mpix/s of the input; channels do not count.
-    growth
-        Its time over that of the smallest kernel of the same stride.
-    speed_up
-        Its time over that of poolcli's first row of the case: 2 means that poolcli is twice as fast.
-    """
+    """A record with what can only be said beside the others; None where it means nothing."""
 
     timing: Timing
-    gigabytes: float | None = None
-    of_limit: float | None = None
-    megapixels: float | None = None
-    growth: float | None = None
-    speed_up: float | None = None
+    gigabytes: float | None = None  # GB/s of bytes read and written, each once
+    of_limit: float | None = None  # time of the copy over its time: 1 is as fast as memory
+    megapixels: float | None = None  # Mpix/s of the input; channels do not count
+    growth: float | None = None  # its time over that of the smallest kernel of the same stride
+    speed_up: float | None = None  # its time over poolcli's first of the case: 2 means that poolcli is twice as fast
 
 
 def _rows(timings: Sequence[Timing]) -> tuple[Row, ...]:

@@ -6,14 +6,13 @@ import gc
 import math
 import os
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from poolcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     Clock = Callable[[], int]  # nanoseconds
 
@@ -26,25 +25,10 @@ MOST_WARM = 50  # calls that warm up; more would change nothing
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When a contender has run enough in one case.
+    """When a contender has run enough in one case; `UsageError` where a value is out of range.
 
-    Parameters
-    ----------
-    warmup
-        Calls before the first sample. They are repeated for 4 ms before each later sample of a call under 10 ms,
-        unless 0.
-    min_runs, min_time
-        Samples and their seconds that are both to be reached.
-    runs
-        Exactly so many samples, however long they take.
-    max_time
-        Seconds that all its calls in the case may take; it wins over all others but *runs*, and a call on the crop
-        that already takes longer is the last.
-
-    Raises
-    ------
-    UsageError
-        A value is out of range.
+    Warm-up calls are repeated for 4 ms before each later sample of a call under 10 ms. *max_time* wins over all but
+    *runs*, and a call on the crop that already takes longer is the last.
     """
 
     warmup: int = field(default=1, metadata={"least": 0, "help": "Calls of each contender that do not count."})
@@ -99,14 +83,19 @@ class Samples:
 
     def _run(self, clock: Clock) -> float:
         user, system = _processor_seconds()
-        begin = clock()
-        self.call()
-        seconds = (clock() - begin) / 1e9
+        seconds, _ = timed(self.call, clock)
         user_after, system_after = _processor_seconds()
         self.runs += 1
         self.user += (user_after - user - self.user) / self.runs
         self.system += (system_after - system - self.system) / self.runs
         return seconds
+
+
+def timed(call: Callable[[], object], clock: Clock) -> tuple[float, object]:
+    """Return the seconds that *call* takes, and what it returns."""
+    begin = clock()
+    returned = call()
+    return (clock() - begin) / 1e9, returned
 
 
 def failure(error: Exception) -> str:
@@ -139,19 +128,6 @@ def settle() -> None:
             return
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector out of the samples."""
-    collected = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collected:
-            gc.enable()
-
-
 def interleave(
     calls: Mapping[str, Callable[[], object]],
     rules: Rules,
@@ -160,24 +136,19 @@ def interleave(
     clock: Clock = time.perf_counter_ns,
     rest: Callable[[], None] = settle,
 ) -> dict[str, Samples]:
-    """Time contenders in turns, one call each a round, until each has run enough.
+    """Return what *calls* took in turns, one call each a round, until each has run enough.
 
-    Parameters
-    ----------
-    calls
-        A call without arguments for each contender's name, with nothing left to set up.
-    rules
-        When each is done.
-    spent
-        Seconds that calls of a contender took before.
-    clock
-        Nanoseconds of a clock that never goes back.
-    rest
-        What comes before each call, outside its time.
+    *spent* are seconds that calls took before; *rest* comes before each call, outside its time.
     """
     samples = {name: Samples(call, (spent or {}).get(name, 0.0)) for name, call in calls.items()}
     running = list(samples.values())
-    with _no_collection():
+    collected = gc.isenabled()
+    gc.collect()
+    gc.disable()  # a collection would fall into somebody's sample
+    try:
         while running:
             running = [contender for contender in running if contender.turn(rules, clock, rest)]
+    finally:
+        if collected:
+            gc.enable()
     return samples
