@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolcli.core.geometry import Window
 from poolcli.core.layouts import Layout, resolve
@@ -125,14 +125,15 @@ def _spelled(values: tuple[object, ...] | str) -> str:
 
 def _size(token: str) -> Size:
     shape, *rest = token.split(":")
+    hint = "for example 64x224x224:CHW:f32"
     if len(rest) > 2 or not re.fullmatch(r"\d+(x\d+)+", shape):
-        raise UsageError(f"size must be SHAPE[:LAYOUT[:DTYPE]], got {token!r}", "for example 64x224x224:CHW:f32")
+        raise UsageError(f"size must be SHAPE[:LAYOUT[:DTYPE]], got {token!r}", hint)
     lengths = tuple(map(int, shape.split("x")))
     layout, dtype = [*rest, "", ""][:2]
     try:
         size = Size(lengths, resolve(layout or None, lengths).letters, _dtypes().named(dtype or "f32").name)
     except PoolError as error:
-        raise UsageError(f"size {token!r}: {error.message}", f"for example {shape}:CHW:f32") from error
+        raise UsageError(f"size {token!r}: {error.message}", hint) from error
     if 0 in lengths:
         raise UsageError(f"size must have no empty axis, got {token!r}")
     return size
@@ -143,14 +144,9 @@ def _window(token: str) -> Window:
     if not found:
         hint = "kernel, then any of stride, padding, dilation and c for ceil, in this order"
         raise UsageError(f"window must look like k3, k3s2 or k3x2s1p1d2c, got {token!r}", hint)
-    values = found.groupdict()
-    return Window(
-        values["kernel"],
-        values["stride"],
-        values["padding"] or 0,
-        values["dilation"] or 1,
-        ceil=bool(values["ceil"]),
-    )
+    values: dict[str, Any] = found.groupdict()
+    values["ceil"] = values["ceil"] is not None
+    return Window(**{name: value for name, value in values.items() if value is not None})
 
 
 def _method(token: str) -> str:

@@ -62,30 +62,17 @@ def installed_version(distribution: str) -> str | None:
 
 def cpu_model() -> str:
     """Return the processor's name as the system gives it."""
-    for line in _lines("/proc/cpuinfo"):
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
+    named = (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def free_memory() -> int | None:
     """Return the bytes that this process may still take, by the system and by its cgroup; None if unknown."""
-    found = [_meminfo(), _cgroup()]
-    return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
-
-
-def _meminfo() -> int | None:
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _cgroup() -> int | None:
-    limit = "".join(_lines("/sys/fs/cgroup/memory.max")).strip()
-    used = "".join(_lines("/sys/fs/cgroup/memory.current")).strip()
-    return max(0, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else None
+    found = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
+    limit, used = ("".join(_lines(f"/sys/fs/cgroup/memory.{name}")).strip() for name in ("max", "current"))
+    if limit.isdigit() and used.isdigit():
+        found.append(max(0, int(limit) - int(used)))
+    return min(found, default=None)
 
 
 def _lines(path: str) -> list[str]:
