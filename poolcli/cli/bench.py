@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from functools import partial
 from importlib.util import find_spec
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -22,7 +20,7 @@ from poolcli.measure import cases, presets
 from poolcli.measure.turns import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.table import Table
 
@@ -41,7 +39,7 @@ OF_CASE = {"size", "method", "window", "threads"}
 LEAST_FIRST = "megapixels first_call outliers iqr runs min growth gigabytes difference of_limit"
 
 
-def _told(default: Any, metavar: str, help: str, short: str = "") -> Any:
+def _option(default: Any, metavar: str, help: str, short: str = "") -> Any:
     return field(default=default, metadata={"metavar": metavar, "help": help, "short": short})
 
 
@@ -52,25 +50,25 @@ class Asked:
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="[INPUT...]", help="Files in place of --size.", show_default=False)
     ] = None
-    size: str | None = _told(None, "SIZES", "SHAPE[:LAYOUT[:DTYPE]], such as 64x224x224:CHW:f32,...")
-    window: str | None = _told(None, "WINDOWS", "Tokens such as k3s2 or k3x2s1p1d2c,...", "-w")
-    kernel: str | None = _told(None, "N,...", "Kernels, in place of -w.", "-k")
-    stride: str | None = _told(None, "N,...", "Strides, with -k; the kernel if not given.", "-s")
-    method: str = _told("max", "NAMES", "Methods.", "-m")
-    threads: str | None = _told(None, "N,...", "Threads; all usable processors if not given.", "-t")
-    engine: str = _told("numba", "NAMES", "Engines: numba, numpy.")
-    seed: int = _told(0, "N", "Seed of the synthetic input.")
-    peers: str = _told("auto", "NAMES", "auto (what is installed), none, or libraries.")
-    phase: str = _told("pool", "NAME", "pool, or e2e: whole files by stage.")
-    export: list[str] | None = _told(  # noqa: RUF009 -- a field
+    size: str | None = _option(None, "SIZES", "SHAPE[:LAYOUT[:DTYPE]], such as 64x224x224:CHW:f32,...")
+    window: str | None = _option(None, "WINDOWS", "Tokens such as k3s2 or k3x2s1p1d2c,...", "-w")
+    kernel: str | None = _option(None, "N,...", "Kernels, in place of -w.", "-k")
+    stride: str | None = _option(None, "N,...", "Strides, with -k; the kernel if not given.", "-s")
+    method: str = _option("max", "NAMES", "Methods.", "-m")
+    threads: str | None = _option(None, "N,...", "Threads; all usable processors if not given.", "-t")
+    engine: str = _option("numba", "NAMES", "Engines: numba, numpy.")
+    seed: int = _option(0, "N", "Seed of the synthetic input.")
+    peers: str = _option("auto", "NAMES", "auto (what is installed), none, or libraries.")
+    phase: str = _option("pool", "NAME", "pool, or e2e: whole files by stage.")
+    export: list[str] | None = _option(  # noqa: RUF009 -- a field
         None, "FILE", "Write .json, .csv or .md; again after each case."
     )
-    plot: list[str] | None = _told(None, "FILE", "Draw .svg or .png.")  # noqa: RUF009 -- a field
-    baseline: str | None = _told(None, "OLD.json", "Compare with an earlier export; a regression exits 6.")
-    fail_over: str = _told("5%", "PCT", "Change beyond which slower is a regression.")
-    alpha: float = _told(0.01, "P", "Significance that a regression needs.")
-    load: str | None = _told(None, "NEW.json", "Take results from an export instead of running.")
-    preset: str | None = _told(None, "NAME", "; ".join(f"{p.name}: {p.summary}" for p in presets.PRESETS.values()))
+    plot: list[str] | None = _option(None, "FILE", "Draw .svg or .png.")  # noqa: RUF009 -- a field
+    baseline: str | None = _option(None, "OLD.json", "Compare with an earlier export; a regression exits 6.")
+    fail_over: str = _option("5%", "PCT", "Change beyond which slower is a regression.")
+    alpha: float = _option(0.01, "P", "Significance that a regression needs.")
+    load: str | None = _option(None, "NEW.json", "Take results from an export instead of running.")
+    preset: str | None = _option(None, "NAME", "; ".join(f"{p.name}: {p.summary}" for p in presets.PRESETS.values()))
     json: options.Json = False
     quiet: options.Quiet = False
     debug: options.Debug = False
@@ -94,10 +92,10 @@ def _parameters(record: type) -> Iterator[Parameter]:
     """Yield a Typer parameter for each field of *record*."""
     hints = get_type_hints(record, include_extras=True)
     for value in fields(record):
-        told, hint = value.metadata, hints[value.name]
-        if told:
-            names = filter(None, (f"--{value.name.replace('_', '-')}", told.get("short")))
-            hint = Annotated[hint, typer.Option(*names, metavar=told.get("metavar", "N"), help=told["help"])]
+        declared, hint = value.metadata, hints[value.name]
+        if declared:
+            names = filter(None, (f"--{value.name.replace('_', '-')}", declared.get("short")))
+            hint = Annotated[hint, typer.Option(*names, metavar=declared.get("metavar", "N"), help=declared["help"])]
         yield Parameter(value.name, Parameter.KEYWORD_ONLY, default=value.default, annotation=hint)
 
 
@@ -133,8 +131,8 @@ def _asked(ctx: typer.Context) -> tuple[Asked, Rules]:
     if values["preset"] is not None:
         line = shlex.split(presets.lookup(values["preset"]).options)
         given = {name for name in values if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
-        told = ctx.command.make_context("bench", line).params
-        values |= {name: value for name, value in told.items() if name not in given}
+        preset = ctx.command.make_context("bench", line).params
+        values |= {name: value for name, value in preset.items() if name not in given}
     asked, rules = ({value.name: values[value.name] for value in fields(record)} for record in (Asked, Rules))
     return Asked(**asked), Rules(**rules)
 
@@ -159,6 +157,8 @@ def _suffix(path: str) -> str:
 
 def _measured(asked: Asked, rules: Rules) -> Iterator[Results]:
     """Yield the results so far, after each case."""
+    from rich.progress import track
+
     from poolcli.measure import results
     from poolcli.measure.environment import environment
 
@@ -170,11 +170,12 @@ def _measured(asked: Asked, rules: Rules) -> Iterator[Results]:
     arrays = _arrays(asked.inputs or [])
     grid = _grid(asked, arrays)
     done: list[Timing] = []
-    with _progress(len(grid), quiet=asked.quiet) as step:
-        for timings in _timed(asked, rules, grid, arrays):
-            done += timings
-            step()
-            yield results.Results(machine, command, created, tuple(done))
+    hidden = asked.quiet or sys.stderr is None or not sys.stderr.isatty()
+    to = None if hidden else report.console(stderr=True)
+    timed = _timed(asked, rules, grid, arrays)
+    for timings in track(timed, "cases", len(grid), console=to, transient=True, disable=hidden):
+        done += timings
+        yield results.Results(machine, command, created, tuple(done))
 
 
 def _arrays(names: list[str]) -> dict[Size, Any]:
@@ -226,19 +227,6 @@ def _timed(asked: Asked, rules: Rules, grid: Sequence[Case], arrays: dict[Size, 
     return bench.run(grid, engines=engines, peers=chosen, rules=rules, load=load)
 
 
-@contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar with the time left, on a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("cases"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=report.console(stderr=True), transient=True) as bar:
-        yield partial(bar.advance, bar.add_task("cases", total=total))
-
-
 def _read(name: str) -> Results:
     from poolcli.measure import document
     from poolcli.media import files
@@ -286,8 +274,8 @@ def _warn(found: Results) -> None:
             report.say(f"warning: {where}: values differ by {timing.difference:.3g}, more than its rounding explains")
     actions = [timing.advice.action for timing in found.done if timing.advice is not None]
     if actions:
-        told = "; ".join(dict.fromkeys(actions))
-        report.say(f"warning: {len(actions)} of {len(found.done)} timings are not stable: {told}")
+        text = "; ".join(dict.fromkeys(actions))
+        report.say(f"warning: {len(actions)} of {len(found.done)} timings are not stable: {text}")
 
 
 def _print_table(found: Results) -> None:
