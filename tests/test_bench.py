@@ -328,10 +328,10 @@ def test_window_larger_than_the_input_is_refused_and_the_others_run():
 
 
 def test_case_that_does_not_fit_in_memory_is_refused_before_it_is_allocated(monkeypatch):
-    monkeypatch.setattr(bench, "free_memory", lambda: 1000)
-    (refused,) = run(small(shape=(100, 100)))
+    monkeypatch.setattr(bench, "free_memory", lambda: 2 * 10**7)
+    (refused,) = run(small(shape=(4000, 4000), dtype="uint8", window=Window(4, 1)))
     assert refused.status == "refused"
-    assert re.match(r"memory must hold about .* GB, got .* GB free", refused.reason)
+    assert re.match(r"memory must hold about 0\.1 GB, got 0\.0 GB free", refused.reason)
 
 
 def test_memory_error_is_a_refusal():
@@ -446,6 +446,13 @@ def test_noise_is_the_same_for_a_seed():
     assert np.array_equal(bench.noise(size, 7), bench.noise(size, 7))
     assert not np.array_equal(bench.noise(size, 7), bench.noise(size, 8))
     assert bench.noise(size).dtype == np.int16
+
+
+def test_bool_is_a_dtype_as_any_other():
+    (size,) = cases.sizes("8x9:HW:bool")
+    assert cases.sizes(size.token) == (size,)
+    timings = run(Case(size, "max", Window(2), 1), peers=peers.select("numpy"))
+    assert [(timing.status, timing.reason) for timing in timings[1:]] == [("done", ""), ("skipped", "no max of bool")]
 
 
 # The document
@@ -587,6 +594,44 @@ def test_damaged_document_is_refused(path, value):
         document.from_json(json.dumps(found))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("contender"), "result must have contender"),
+        (
+            lambda record: record.update(status="fine"),
+            "status must be done or skipped or failed or refused, got 'fine'",
+        ),
+        (lambda record: record.update(lower_bound=1), "lower_bound must be bool, got 1"),
+        (lambda record: record["case"].update(shape=3), "shape must be tuple, got 3"),
+        (
+            lambda record: record["case"].update(padding=[1]),
+            r"padding must be \[\[1, 1\], \[1, 1\]\] in full, got \[1\]",
+        ),
+        (lambda record: record.update(case=None), "case must be an object, got None"),
+        (lambda record: record.update(times=[]), "times must be there exactly when a record is done"),
+    ],
+)
+def test_what_is_damaged_is_named(change, message):
+    found = json.loads(document.to_json(a_benchmark()))
+    change(found["results"][1])
+    with pytest.raises(InputError, match=f"not a valid benchmark: {message}"):
+        document.from_json(json.dumps(found))
+
+
+def test_what_a_later_version_adds_is_left_out_and_what_an_earlier_lacks_has_its_default():
+    before = a_benchmark()
+    found = json.loads(document.to_json(before))
+    found["results"][1]["case"]["depth"] = 3
+    found["environment"]["gpu"] = "none"
+    for record in found["results"]:
+        del record["reason"]
+    for record in found["others"]:
+        for name in ("times", "first_call", "lower_bound", "user", "difference"):
+            del record[name]
+    assert document.from_json(json.dumps(found)) == before
+
+
 # Rows and tables
 
 
@@ -682,6 +727,11 @@ def test_faster_is_an_improvement():
 def test_change_within_the_limit_is_unchanged_however_significant():
     assert verdict(CALM, SLOWER, fail_over=0.25).outcome == "unchanged"
     assert verdict(CALM, tuple(1.04 * second for second in CALM)).outcome == "unchanged"
+
+
+def test_what_is_allowed_is_a_ratio_both_ways():
+    assert verdict(CALM, tuple(1.049 * second for second in CALM), alpha=0.9).outcome == "unchanged"
+    assert verdict(CALM, tuple(0.951 * second for second in CALM), alpha=0.9).outcome == "improvement"
 
 
 def test_change_that_is_not_significant_is_inconclusive():
