@@ -168,6 +168,13 @@ def test_what_breaks_one_contender_does_not_end_the_others():
     assert found["a"].seconds == (1, 1)
 
 
+def test_processor_seconds_are_the_mean_of_all_runs(monkeypatch):
+    used = iter([(0.0, 0.0), (1.0, 0.5), (2.0, 1.0), (5.0, 1.0), (5.0, 1.0), (7.0, 2.0)])
+    monkeypatch.setattr(turns, "_processor_seconds", lambda: next(used))
+    found = timed(Clock(), turns.Rules(warmup=1, runs=2), a=[1])["a"]
+    assert (found.user, found.system) == (2.0, 0.5)  # 1 + 3 + 2 and 0.5 + 0 + 1 of three runs
+
+
 def test_every_call_is_preceded_by_a_rest():
     seen = []
     rules = turns.Rules(warmup=1, runs=1)

@@ -68,7 +68,7 @@ class Call:
 
     def unable(self, case: Case) -> str:
         """Return why it cannot do *case*, whose method and dtype are its own; empty when it can."""
-        reads = math.prod(case.out.shape) * math.prod(case.window.kernel)
+        reads = math.prod(case.out.shape) * case.elements
         slow = f"too slow: {reads:.1e} reads of at most {self.reads:.0e}" if reads > self.reads else ""
         return next((rule.reason for rule in self.rules if not rule.holds(case)), slow)
 
@@ -141,15 +141,13 @@ def exact(_case: Case, _epsilon: float, _scale: float) -> float:
 
 def recursive(case: Case, epsilon: float, scale: float) -> float:
     """One term after the other in float32 (float64 for float64): n * eps * max|x|; n times that for a sum."""
-    elements: int = math.prod(case.window.kernel)
-    bound = (epsilon + elements * min(epsilon, SINGLE)) * scale
-    return bound * elements if case.method == "sum" else bound
+    bound = (epsilon + case.elements * min(epsilon, SINGLE)) * scale
+    return bound * case.elements if case.method == "sum" else bound
 
 
 def running(case: Case, epsilon: float, scale: float) -> float:
     """Add a running sum in float64 along each line to two roundings to the dtype of the output."""
-    elements: int = math.prod(case.window.kernel)
-    drift = (sum(case.size.pooled) + elements) * 2.0**-52
+    drift = (sum(case.size.pooled) + case.elements) * 2.0**-52
     return (4 * epsilon + drift) * scale
 
 

@@ -93,6 +93,11 @@ class Case:
         return Size(shape, self.size.layout, dtype)
 
     @property
+    def elements(self) -> int:
+        """Elements of a window."""
+        return math.prod(self.window.kernel)
+
+    @property
     def bytes(self) -> int:
         """Bytes read and written, each once."""
         return self.size.bytes + self.out.bytes

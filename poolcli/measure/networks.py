@@ -175,7 +175,7 @@ def _mean(node: Node, case: Case, place: dict[str, Any]) -> list[Any]:
 
 def _root_mean(node: Node, case: Case, place: dict[str, Any]) -> list[Any]:
     """LpPool is the root of the sum: divide by the root of the count."""
-    scale = node("Constant", [], ["scale"], value_float=1 / math.sqrt(math.prod(case.window.kernel)))
+    scale = node("Constant", [], ["scale"], value_float=1 / math.sqrt(case.elements))
     return [node("LpPool", ["x"], ["norm"], p=2, **place), scale, node("Mul", ["norm", "scale"], ["y"])]
 
 

@@ -129,7 +129,7 @@ def _mark(ax: Any, x: float, ms: float, *, bound: bool) -> None:
 
 def _side(case: Case) -> float:
     """Side of the square that has as many elements as the kernel."""
-    return math.sqrt(math.prod(case.window.kernel))
+    return math.sqrt(case.elements)
 
 
 def _draw_bars(ax: Any, timings: list[Timing], styles: dict[str, Style]) -> None:

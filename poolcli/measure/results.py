@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -103,7 +102,7 @@ def _rows(timings: Sequence[Timing]) -> tuple[Row, ...]:
     smallest: dict[tuple[object, ...], tuple[int, float]] = {}
     for timing in done:
         if timing.contender != LIMIT and not timing.lower_bound:
-            here = _elements(timing), timing.summary.median
+            here = timing.case.elements, timing.summary.median
             smallest[_family(timing)] = min(smallest.get(_family(timing), here), here)
     return tuple(
         _row(t, limits.get(t.case), ours.get(t.case), smallest.get(_family(t))) if _measured(t) else Row(t)
@@ -117,16 +116,12 @@ def _measured(timing: Timing) -> bool:
 
 def _row(timing: Timing, limit: float | None, ours: float | None, smallest: tuple[int, float] | None) -> Row:
     median, case = timing.summary.median, timing.case
-    growth = median / smallest[1] if smallest and smallest[0] < _elements(timing) else None
+    growth = median / smallest[1] if smallest and smallest[0] < timing.case.elements else None
     speed_up = median / ours if ours else None
     if timing.lower_bound:  # of the crop: no rate follows from it
         return Row(timing, growth=growth, speed_up=speed_up)
     of_limit = limit / median if limit else None
     return Row(timing, case.bytes / median / 1e9, of_limit, case.size.pixels / median / 1e6, growth, speed_up)
-
-
-def _elements(timing: Timing) -> int:
-    return math.prod(timing.case.window.kernel)
 
 
 def _family(timing: Timing) -> tuple[object, ...]:
