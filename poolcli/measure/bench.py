@@ -14,7 +14,6 @@ import numpy as np
 
 from poolcli.core import pooling
 from poolcli.core.dtypes import named
-from poolcli.core.layouts import Layout
 from poolcli.core.methods import lookup
 from poolcli.core.threads import share
 from poolcli.errors import LimitError, PoolError
@@ -107,7 +106,7 @@ def copy(count: int, threads: int) -> Callable[[], object]:
 
 def crop(array: Array, case: Case) -> tuple[Array, Case]:
     """Return a part of *array* of at most 1 Mi elements, or one that a few windows still fit in, and its case."""
-    pooled, shape = Layout(case.size.layout).pooled, list(array.shape)
+    pooled, shape = case.size.axes, list(array.shape)
     axes = dict(zip(pooled, case.plan.axes, strict=True))
     for i in range(pooled[-1] + 1):
         least = axes[i].reach + 3 * axes[i].stride if i in axes else 1

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from poolcli.core.dtypes import NAMES, named
-from poolcli.core.layouts import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,19 +99,7 @@ def in_turn(*steps: Callable[[], object]) -> Callable[[], None]:
     return call
 
 
-# Windows and layouts
-
-
-def channels(case: Case) -> int:
-    """Return the number of channels of *case*, 1 without such an axis."""
-    found = case.size.layout.find("C")
-    return case.size.shape[found] if found >= 0 else 1
-
-
-def planar(case: Case) -> bool:
-    """Return whether the pooled axes of *case* are the last ones in memory."""
-    return Layout(case.size.layout).pooled[-1] == len(case.size.layout) - 1
-
+# Rules
 
 INSIDE = Rule(
     "no padding, no overhang",
@@ -126,9 +113,11 @@ HALF_PADDING = Rule(
     "padding must be symmetric and at most half of the kernel",
     lambda case: all(axis.before == axis.after and 2 * axis.before <= axis.reach for axis in case.plan.axes),
 )
-SEVERAL_CHANNELS = Rule("one channel has one memory format", lambda case: channels(case) > 1)
-FEW_CHANNELS = Rule("at most 128 channels", lambda case: planar(case) or channels(case) <= 128)
-NO_ALPHA = Rule("1 or 3 channels", lambda case: planar(case) or channels(case) in (1, 3))  # 2 and 4 would be weighted
+SEVERAL_CHANNELS = Rule("one channel has one memory format", lambda case: case.size.channels > 1)
+FEW_CHANNELS = Rule("at most 128 channels", lambda case: case.size.planar or case.size.channels <= 128)
+NO_ALPHA = Rule(
+    "1 or 3 channels", lambda case: case.size.planar or case.size.channels in (1, 3)
+)  # 2 and 4 would be weighted
 
 
 # Rounding of floats

@@ -45,9 +45,24 @@ class Size:
         return self.input or f"{'x'.join(map(str, self.shape))}:{self.layout}:{short}"
 
     @property
+    def axes(self) -> tuple[int, ...]:
+        """Indices of the pooled axes."""
+        return Layout(self.layout).pooled
+
+    @property
     def pooled(self) -> tuple[int, ...]:
         """Lengths of the pooled axes."""
-        return tuple(self.shape[i] for i in Layout(self.layout).pooled)
+        return tuple(self.shape[i] for i in self.axes)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, 1 without such an axis."""
+        return dict(zip(self.layout, self.shape, strict=True)).get("C", 1)
+
+    @property
+    def planar(self) -> bool:
+        """Whether the pooled axes are the last ones in memory."""
+        return self.axes[-1] == len(self.layout) - 1
 
     @property
     def bytes(self) -> int:

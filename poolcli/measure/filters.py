@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 def _index(case: Case, slices: Iterable[slice]) -> tuple[slice, ...]:
     """Return *slices* of the pooled axes as an index of an array of the layout of *case*."""
-    index = [slice(None)] * len(case.size.shape)
-    for axis, taken in zip(Layout(case.size.layout).pooled, slices, strict=True):
-        index[axis] = taken
-    return tuple(index)
+    taken = dict(zip(case.size.axes, slices, strict=True))
+    return tuple(taken.get(i, slice(None)) for i in range(len(case.size.shape)))
 
 
 def _covered(array: Array, case: Case) -> Array:
@@ -47,7 +45,7 @@ def _lengths(case: Case) -> tuple[int, ...]:
 
 def _pictures(array: Array, case: Case) -> list[Array]:
     """View *array*, of the layout of *case*, as the pictures it consists of: (H, W) or (H, W, C)."""
-    if calls.planar(case):
+    if case.size.planar:
         return list(array.reshape(-1, *array.shape[-2:]))
     if array.shape[-1] == 1:
         return list(array.reshape(-1, *array.shape[-3:-1]))
@@ -193,7 +191,7 @@ PILLOW = rows(
 def _windowed(function: Callable[..., object], array: Array, case: Case, dtype: str | None = None) -> Prepared:
     """Reduce the windows, which are axes of a view, to the case's dtype unless *dtype* is given."""
     axes = case.plan.axes
-    pooled = Layout(case.size.layout).pooled
+    pooled = case.size.axes
     view = np.lib.stride_tricks.sliding_window_view(array, [axis.reach for axis in axes], pooled)
     strides = _index(case, (slice(None, None, axis.stride) for axis in axes))
     view = view[(*strides, *(slice(None, None, axis.dilation) for axis in axes))]

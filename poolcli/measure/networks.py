@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core.layouts import Layout
 from poolcli.measure import calls
 from poolcli.measure.calls import FLOATS, NAIVE, SLOW, Prepared, exact, in_turn, recursive, rows, touched
 
@@ -25,15 +24,13 @@ if TYPE_CHECKING:
 
 def _order(case: Case) -> list[int]:
     """Return the axes of *case* as batch, channels, pooled ones."""
-    letters = case.size.layout
-    pooled = Layout(letters).pooled
-    batch = [i for i, letter in enumerate(letters) if letter != "C" and i not in pooled]
-    return [*batch, *(i for i, letter in enumerate(letters) if letter == "C"), *pooled]
+    size = case.size
+    return sorted(range(len(size.layout)), key=lambda i: (i in size.axes, size.layout[i] == "C"))
 
 
 def _batch(array: Array, case: Case) -> Array:
     """Return *array* with one axis for the batch, one for the channels and the pooled ones."""
-    return array.transpose(_order(case)).reshape(-1, calls.channels(case), *case.size.pooled)
+    return array.transpose(_order(case)).reshape(-1, case.size.channels, *case.size.pooled)
 
 
 def _unbatched(out: Array, case: Case) -> Array:
