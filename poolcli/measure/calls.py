@@ -115,9 +115,8 @@ HALF_PADDING = Rule(
 )
 SEVERAL_CHANNELS = Rule("one channel has one memory format", lambda case: case.size.channels > 1)
 FEW_CHANNELS = Rule("at most 128 channels", lambda case: case.size.planar or case.size.channels <= 128)
-NO_ALPHA = Rule(
-    "1 or 3 channels", lambda case: case.size.planar or case.size.channels in (1, 3)
-)  # 2 and 4 would be weighted
+# it would weight colours of two and four channels by alpha
+NO_ALPHA = Rule("1 or 3 channels", lambda case: case.size.planar or case.size.channels in {1, 3})
 
 
 # Rounding of floats

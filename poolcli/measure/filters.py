@@ -1,4 +1,4 @@
-"""How libraries of pictures and arrays pool: OpenCV, scikit-image, SciPy, Pillow and NumPy."""
+"""How libraries of pictures and arrays pool: for each, what makes its calls ready, then the table of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How neural network libraries pool: PyTorch and onnxruntime."""
+"""How neural network libraries pool: for each, what makes its calls ready, then the table of them."""
 
 from __future__ import annotations
 

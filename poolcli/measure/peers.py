@@ -37,7 +37,7 @@ class Library:
         return next((name for name in self.needs if find_spec(name) is None), "")
 
 
-# A new peer is a row here, and beside its set-up functions a table of its calls.
+# A new peer is a row here, whose calls stand beside the functions that make them ready; a new call is a row there.
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 _ROWS = (
     Library("torch", "torch", ("torch",), networks.TORCH),
