@@ -162,6 +162,7 @@ def test_both_memory_formats_of_torch_are_offered():
         (case_of(window=Window(2, 2, 0, 1, ceil=True)), "onnxruntime NCHW", "no ceil"),
         (case_of(method="sum"), "onnxruntime NCHW", "no sum"),
         (case_of(window=Window(3, 2, 1)), "opencv", "no padding, no overhang"),
+        (case_of((1, 40, 40, 128), "NHWC"), "opencv", ""),
         (case_of((1, 40, 40, 129), "NHWC"), "opencv", "at most 128 channels"),
         (case_of(window=Window(3, 2)), "skimage", "only kernel = stride"),
         (case_of((32, 32, 4), "HWC", "uint8", "avg"), "pillow", "1 or 3 channels"),
