@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -120,8 +120,8 @@ def _bench(ctx: typer.Context, **_options: object) -> int:
     return code
 
 
-_context, _ = signature(_bench).parameters.values()
-_bench.__signature__ = Signature([_context, *_parameters(Asked), *_parameters(Rules)])  # type: ignore[attr-defined]  # for Typer
+_CONTEXT = Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+_bench.__signature__ = Signature([_CONTEXT, *_parameters(Asked), *_parameters(Rules)])  # type: ignore[attr-defined]  # for Typer
 app.command(help=COMMANDS["bench"])(_bench)
 
 
