@@ -786,9 +786,17 @@ def test_case_that_is_not_in_the_baseline_is_inconclusive():
     assert (found.outcome, found.reason, found.change) == ("inconclusive", "not in the baseline", None)
 
 
-def test_lower_bound_is_inconclusive():
-    old, new = results_of(timing(times=CALM)), results_of(timing(times=(9.0,), lower_bound=True))
-    assert baseline.compare(old, new)[0].outcome == "inconclusive"
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"times": CALM}, {"times": (9.0,), "lower_bound": True}),
+        ({"times": (9.0,), "lower_bound": True}, {"times": CALM}),
+        ({"times": (0.0,) * 10}, {"times": CALM}),
+    ],
+)
+def test_what_was_not_measured_is_inconclusive(old, new):
+    (found,) = baseline.compare(results_of(timing(**old)), results_of(timing(**new)))
+    assert (found.outcome, found.reason) == ("inconclusive", "not run to its end, or too short to be measured")
 
 
 def test_only_poolcli_is_judged():
