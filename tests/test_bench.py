@@ -562,6 +562,7 @@ def test_reader_of_hyperfine_files_reads_the_document():
     ("text", "message"),
     [
         ("{", "not JSON"),
+        ('{"difference": NaN}', "not JSON: NaN is not a number"),
         ("[]", "schema must be 'poolcli/1' of a benchmark, got None"),
         ('{"results": []}', "schema must be 'poolcli/1' of a benchmark, got None"),
         ('{"schema": "poolcli/2", "kind": "bench"}', "schema must be 'poolcli/1' of a benchmark, got 'poolcli/2'"),
@@ -609,8 +610,8 @@ def test_damaged_document_is_refused(path, value):
             lambda record: record.update(status="fine"),
             "status must be done or skipped or failed or refused, got 'fine'",
         ),
-        (lambda record: record.update(lower_bound=1), "lower_bound must be bool, got 1"),
-        (lambda record: record["case"].update(shape=3), "shape must be tuple, got 3"),
+        (lambda record: record.update(lower_bound=1), "lower_bound must be true or false, got 1"),
+        (lambda record: record["case"].update(shape=3), "shape must be a list, got 3"),
         (
             lambda record: record["case"].update(padding=[1]),
             r"padding must be \[\[1, 1\], \[1, 1\]\] in full, got \[1\]",

@@ -12,6 +12,16 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from poolcli.errors import InputError
 
+WORDS = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a list",
+    list: "a list",
+    dict: "an object",
+}
+
 
 def encode(value: Any) -> Any:
     """Return *value*, of records, tuples, dicts and plain values, as `json` takes it."""
@@ -41,7 +51,7 @@ def decode(kind: Any, value: Any, name: str = "document") -> Any:
         value = float(value)
     if kind is Any or type(value) is kind or (origin is Literal and value in arguments):
         return value
-    wanted = " or ".join(map(str, arguments)) if origin is Literal else getattr(kind, "__name__", kind)
+    wanted = " or ".join(arguments) if origin is Literal else WORDS[origin or kind]
     raise InputError(f"{name} must be {wanted}, got {value!r}")
 
 
@@ -50,7 +60,7 @@ _hints = cache(get_type_hints)
 
 def _record(kind: Any, value: Any, name: str) -> Any:
     if not isinstance(value, dict):
-        raise InputError(f"{name} must be an object, got {value!r}")
+        raise InputError(f"{name} must be {WORDS[dict]}, got {value!r}")
     hints, values = _hints(kind), {}
     for field in fields(kind):
         if field.metadata.get("flat"):

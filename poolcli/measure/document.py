@@ -8,11 +8,10 @@ from itertools import chain
 from typing import Any
 
 from poolcli.errors import InputError, PoolError
+from poolcli.jobs.records import SCHEMA
 from poolcli.measure.cases import window_token
 from poolcli.measure.codec import decode, encode
 from poolcli.measure.results import Results, Timing
-
-SCHEMA = "poolcli/1"
 
 
 def to_json(results: Results) -> str:
@@ -51,7 +50,7 @@ def _as_hyperfine(timing: Timing) -> dict[str, Any]:
 def from_json(text: str | bytes) -> Results:
     """Return the results of a document, as `to_json` writes it."""
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_constant)
     except ValueError as error:
         raise InputError(f"not JSON: {error}") from error
     found = document if isinstance(document, dict) else {}
@@ -64,6 +63,10 @@ def from_json(text: str | bytes) -> Results:
         return _results(found)
     except PoolError as error:
         raise InputError(f"not a valid benchmark: {error.message}") from error
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def _results(document: dict[str, Any]) -> Results:
