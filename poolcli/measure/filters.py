@@ -78,7 +78,7 @@ def _opencv(
     sources = _pictures(_covered(array, case) if shrinks else array, case)
     step = partial(getattr(cv2, name), **arguments(case))
     if root:
-        step = partial(_root_of_mean, cv2, step, np.zeros_like(sources[0]))
+        step = partial(_root_of_mean, cv2, step, touched(sources[0].shape, case.size.dtype))
     steps = [partial(step, x, dst=y) for x, y in zip(sources, _pictures(target, case), strict=True)]
     return Prepared(in_turn(*steps), lambda _: target if shrinks else _centred(target, case))
 
