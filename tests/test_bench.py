@@ -168,6 +168,15 @@ def test_what_breaks_one_contender_does_not_end_the_others():
     assert found["a"].seconds == (1, 1)
 
 
+def test_a_rest_lasts_until_the_processors_do(monkeypatch):
+    slept = []
+    busy = iter([10**9, 10**9 + 5 * 10**6, 2 * 10**9, 2 * 10**9])
+    monkeypatch.setattr(turns.time, "process_time_ns", lambda: next(busy))
+    monkeypatch.setattr(turns.time, "sleep", slept.append)
+    turns.settle()
+    assert len(slept) == 2
+
+
 def test_processor_seconds_are_the_mean_of_all_runs(monkeypatch):
     used = iter([(0.0, 0.0), (1.0, 0.5), (2.0, 1.0), (5.0, 1.0), (5.0, 1.0), (7.0, 2.0)])
     monkeypatch.setattr(turns, "_processor_seconds", lambda: next(used))
@@ -448,6 +457,14 @@ def test_limit_copies_every_byte_on_the_threads_that_pooling_has(monkeypatch):
     assert shared == [([(0, third), (third, 2 * third), (2 * third, 3 * third)], 3), ([(0, third - 1)], 1)]
 
 
+def test_limit_reads_and_writes_as_much_as_the_case(monkeypatch):
+    copied = []
+    monkeypatch.setattr(bench, "copy", lambda count, threads: lambda: copied.append((count, threads)))
+    case = small()
+    run(case)
+    assert set(copied) == {(case.bytes // 2, case.threads)}
+
+
 def test_noise_is_the_same_for_a_seed():
     size = Size((5, 6), "HW", "int16")
     assert np.array_equal(bench.noise(size, 7), bench.noise(size, 7))
@@ -504,6 +521,11 @@ def test_document_of_a_real_run_comes_back_as_it_was():
     assert machine.usable_cpus >= 1
     assert {"poolcli", "python", "numpy", "numba"} <= machine.versions.keys()
     before = results_of(*run(small("l2"), peers=peers.select("numpy")), machine=machine)
+    assert document.from_json(document.to_json(before)) == before
+
+
+def test_time_that_no_clock_saw_comes_back_as_it_was():
+    before = results_of(timing(times=(0.0, 0.0)))
     assert document.from_json(document.to_json(before)) == before
 
 
@@ -661,6 +683,17 @@ def test_row_says_what_a_time_means():
 def test_growth_is_told_at_one_stride_only():
     found = results_of(timing(case=small(window=Window(2, 2))), timing(case=small(window=Window(4, 4))))
     assert [row.growth for row in found.rows] == [None, None]
+
+
+def test_growth_is_neither_of_the_limit_nor_from_a_lower_bound():
+    small_, large = small(window=Window(2, 2)), small(window=Window(4, 2))
+    found = results_of(
+        timing("limit", case=small_),
+        timing("limit", case=large),
+        timing("numpy", (9.0,), small_, lower_bound=True),
+        timing("numpy", case=large),
+    )
+    assert [row.growth for row in found.rows] == [None] * 4
 
 
 def test_csv_has_a_line_for_each_record():

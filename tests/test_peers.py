@@ -231,3 +231,9 @@ def test_a_running_sum_drifts_with_the_length_of_its_lines():
     (mean,) = [call for call in peers.LIBRARIES["scipy"].calls if call.method == "avg"]
     case = case_of((17, 19), "HW", "float64", "avg", Window(3))
     assert mean.tolerance(case, 2.0) == 2 * (4 + 17 + 19 + 9) * np.finfo(np.float64).eps
+
+
+def test_a_sum_in_single_precision_rounds_with_each_of_its_terms():
+    (mean,) = [call for call in peers.LIBRARIES["numpy"].calls if call.method == "avg" and "float32" in call.dtypes]
+    case = case_of((17, 19), "HW", "float32", "avg", Window(3))
+    assert mean.tolerance(case, 2.0) == 2 * (1 + 9) * np.finfo(np.float32).eps
