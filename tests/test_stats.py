@@ -71,6 +71,10 @@ def test_steady_samples_need_no_advice():
     assert stats.advise(STEADY) is None
 
 
+def test_samples_below_the_clock_need_no_advice():
+    assert stats.advise((0.0,) * 20) is None
+
+
 def test_a_single_late_outlier_among_many_does_not_move_the_median():
     assert stats.advise((*STEADY, 3.0)) is None
 
