@@ -24,6 +24,7 @@ def test_median_of_an_even_number_lies_between_the_middle_two():
 def test_quartiles_lie_between_samples():
     # positions 0.75 and 2.25 of 0, 1, 2, 3
     assert stats.summarise((0.0, 1.0, 2.0, 3.0)).iqr == 1.5
+    assert stats.summarise((0.0, 1.0)).iqr == 0.5
 
 
 def test_one_sample_has_no_spread():
