@@ -25,7 +25,7 @@ ONLY = {  # the one place that may import a package
     "imageio": {"media"},
     "tifffile": {"media"},
     "PIL": {"media"},
-    "imagecodecs": {"media/codecs.py"},
+    "imagecodecs": {"media"},
 }
 STANDARD = ("errors.py", "core/methods.py", "core/geometry.py", "core/layouts.py", "media/files.py", "media/formats.py")
 HEAVY = ("numpy", "numba", "llvmlite", "imageio", "PIL", "tifffile", "imagecodecs")

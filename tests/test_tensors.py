@@ -16,7 +16,7 @@ import pytest
 
 from poolcli.errors import InputError, LimitError
 from poolcli.media import contents
-from poolcli.media.formats import by_name
+from poolcli.media.formats import by_name, check
 
 NPY = by_name("npy")
 LIMIT = 10**9
@@ -477,7 +477,7 @@ def test_a_contiguous_array_is_not_copied():
 
 def test_a_dtype_that_npy_is_not_meant_for_is_refused():
     with pytest.raises(InputError, match="complex64"):
-        contents.encode(np.zeros((2, 2), "c8"), NPY, None)
+        check(NPY, (2, 2), "complex64")
 
 
 def test_tensors_need_no_picture_library():

@@ -169,7 +169,8 @@ def _run(
         from poolcli.media import contents
 
         found = contents.look(data, key=request.key, max_pixels=request.max_pixels)
-    if admit is not None and admit(memory(_planned(job, request, found.header, len(data)))):
+    planned = _planned(job, request, found.header, len(data))  # refuses what the format cannot hold, before pooling
+    if admit is not None and admit(memory(planned)):
         request = replace(request, threads=None)
     with watch.stage("decode"):
         content = found.read()
