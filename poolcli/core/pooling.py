@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +105,8 @@ def pool(
         window = _window(*values)
     except TypeError:  # a list is as good a value as a tuple, but has no hash
         window = Window(*values)
+    if isinstance(array, str | bytes | os.PathLike):
+        raise InputError(f"array must hold numbers, got {array!r}", f"poolcli.read({os.fsdecode(array)!r})")
     try:
         source = np.asarray(array)
     except (ValueError, TypeError) as error:

@@ -189,6 +189,9 @@ def write(
         chosen = formats.by_suffix(name) if format is None else formats.by_name(format)
         if chosen is None:
             raise UsageError("format must be given, or told by a suffix", 'format="png"')
+        if formats.by_suffix(name) not in {None, chosen}:
+            raise UsageError(f"format must agree with the suffix, got {chosen.name}")
+        formats.check_quality(chosen, quality)
         formats.check(chosen, pixels.shape, pixels.dtype.name)
         files.write(name, encode(pixels, chosen, None, quality=quality), overwrite=overwrite)
 

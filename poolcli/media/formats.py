@@ -221,6 +221,14 @@ def writable(format: Format) -> None:
         raise UsageError(f"output format must be one of {names}, got {format.name!r}", other)
 
 
+def check_quality(format: Format, quality: int | None) -> None:
+    """Refuse, as a UsageError, a quality that is none or that a format has no use for."""
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+    if quality is not None and not format.qualities:
+        raise UsageError(f"quality must be given for jpeg or webp, got {format.name}")
+
+
 def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:
     """Refuse pixels that a format would narrow or lose.
 

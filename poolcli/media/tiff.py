@@ -56,7 +56,7 @@ def _is_frame(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
 
 
 def _check_tags(page: tifffile.TiffPage, data: bytes) -> None:
-    """Refuse a folder with a tag that pixels depend on and that tifffile left out, being damaged: it takes a default."""
+    """Refuse a folder where a tag that pixels depend on is damaged: tifffile leaves it out, and takes a default."""
     form = page.parent.tiff
     (count,) = struct.unpack_from(form.tagnoformat, data, page.offset)
     first = page.offset + form.tagnosize
