@@ -75,15 +75,11 @@ class Format:
         """Whether it holds transparency."""
         return self.picture and self.fits("uint8", 4)
 
-    def channels(self, dtype: str) -> Sequence[int]:
-        """Return the channel counts it holds with *dtype*."""
-        return dict(self.holds).get(dtype, ())
-
     def fits(self, dtype: str, channels: int, *, cmyk: bool = False) -> bool:
         """Tell whether it holds such pixels without loss."""
         if not self.picture:
             return dtype in self.dtypes
-        return dtype in self.cmyk if cmyk else channels in self.channels(dtype)
+        return dtype in self.cmyk if cmyk else channels in dict(self.holds).get(dtype, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,23 +226,9 @@ def check_quality(format: Format, quality: int | None) -> None:
 
 
 def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:
-    """Refuse pixels that a format would narrow or lose.
+    """Refuse, as an InputError, an array that a format would narrow or lose; *mode* "CMYK" says that channels are ink.
 
-    Parameters
-    ----------
-    format
-        The format to write.
-    shape
-        Shape of the array: (rows, columns) or (rows, columns, channels) for a picture.
-    dtype
-        NumPy name.
-    mode
-        "CMYK" when four channels are ink; otherwise not looked at.
-
-    Raises
-    ------
-    InputError
-        With a hint that names what can hold the pixels.
+    The hint names what can hold it.
     """
     writable(format)
     if not format.picture:
@@ -259,14 +241,12 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
     cmyk = mode == "CMYK" and channels == 4
     if not format.fits(dtype, channels, cmyk=cmyk):
         kind = "CMYK" if cmyk else _CHANNELS.get(channels, f"{channels}-channel")
-        raise InputError(
-            f"{format.name} cannot hold {dtype} {kind} pixels", _remedy(format, dtype, channels, cmyk=cmyk)
-        )
-    if format.side and max(shape[:2]) > format.side:
-        raise InputError(
-            f"{format.name} cannot hold {shape[0]}x{shape[1]} pixels: a side has at most {format.side}",
-            _remedy(format, dtype, channels, cmyk=cmyk),
-        )
+        fact = f"{dtype} {kind} pixels"
+    elif format.side and max(shape[:2]) > format.side:
+        fact = f"{shape[0]}x{shape[1]} pixels: a side has at most {format.side}"
+    else:
+        return
+    raise InputError(f"{format.name} cannot hold {fact}", _remedy(format, dtype, channels, cmyk=cmyk))
 
 
 _CHANNELS = {1: "grey", 2: "grey-alpha", 3: "RGB", 4: "RGBA"}
@@ -289,13 +269,7 @@ def _remedy(refused: Format, dtype: str, channels: int, *, cmyk: bool) -> str:
 
 
 def sniff(head: bytes) -> Format:
-    """Return the format of a file from its first bytes (512 are enough).
-
-    Raises
-    ------
-    InputError
-        Nothing that poolcli reads; the message says what it looks like, when that is known.
-    """
+    """Return the format of a file from its first bytes (512 are enough); InputError for what poolcli cannot read."""
     for format_ in FORMATS:
         if re.match(format_.magic, head, re.DOTALL):
             return format_

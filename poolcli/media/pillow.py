@@ -66,20 +66,10 @@ def source(image: ImageFile.ImageFile, data: bytes, format: str) -> Source:
     target, dtype, channels, mode = (image.has_transparency_data and _TRANSPARENT.get(image.mode)) or _MODES[image.mode]
     frames, damage = _frames(image)
     orientation, block, notes = exif.read(partial(exif.of, image))
-    return Source(
-        Header(
-            format,
-            (image.height, image.width, *channels),
-            dtype,
-            mode,
-            {"1": 1, "I": 16}.get(image.mode, 8),
-            frames,
-            orientation,
-        ),
-        partial(_decode, data, None if target == image.mode else target),
-        Meta(image.info.get("icc_profile"), block, image.info.get("dpi")),
-        (*damage, *notes),
-    )
+    shape, bits = (image.height, image.width, *channels), {"1": 1, "I": 16}.get(image.mode, 8)
+    header = Header(format, shape, dtype, mode, bits, frames, orientation)
+    meta = Meta(image.info.get("icc_profile"), block, image.info.get("dpi"))
+    return Source(header, partial(_decode, data, None if target == image.mode else target), meta, (*damage, *notes))
 
 
 def _frames(image: Image.Image) -> tuple[int, tuple[str, ...]]:

@@ -10,7 +10,6 @@ from poolcli.media.pictures import limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
     from typing_extensions import Buffer
 
     from poolcli.media.pictures import Meta, Source
@@ -20,14 +19,10 @@ def look(data: bytes, max_pixels: int) -> Source:
     """Return the source of a picture, unless Pillow would quietly narrow it."""
     image = pillow.open(data, "Ppm")
     limit(image.height, image.width, max_pixels)
-    if image.mode == "RGB" and _maxval(image) > 255:
+    maxval = getattr(image, "tile")[0].args  # noqa: B009 - its type knows no tiles
+    if image.mode == "RGB" and isinstance(maxval, tuple) and int(maxval[1]) > 255:
         raise InputError("16-bit colour is not supported in this format", "convert it to TIFF")
     return pillow.source(image, data, "pnm")
-
-
-def _maxval(image: Image.Image) -> int:
-    args = getattr(image, "tile")[0].args  # noqa: B009
-    return int(args[1]) if isinstance(args, tuple) else 255
 
 
 def encode(pixels: NDArray[Any], _meta: Meta) -> list[Buffer]:

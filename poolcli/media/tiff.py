@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import math
 import struct
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -101,7 +101,14 @@ def _kind(page: tifffile.TiffPage) -> tuple[str, str | None, tuple[int, ...]]:
     if dtype is not None and dtype.name not in NUMERIC:
         raise InputError(f"dtype {dtype.name} is not supported", f"supported are {', '.join(NUMERIC)}")
     # White is zero, black is zero, RGB, palette, inks, YCbCr
-    known = {0: page.sampleformat == 1, 1: True, 2: True, 3: samples == 1, 5: samples == 4, 6: samples == 3}
+    known = {
+        0: page.sampleformat == 1,
+        1: True,
+        2: True,
+        3: samples == 1,
+        5: samples == 4,
+        6: (samples, bits) == (3, 8),
+    }
     if dtype is None or type(bits) is not int or page.imagedepth > 1 or not known.get(colours):
         name = getattr(colours, "name", colours)
         raise InputError(f"a TIFF of {samples} x {bits} bits and {name} colours is not supported")
@@ -111,14 +118,19 @@ def _kind(page: tifffile.TiffPage) -> tuple[str, str | None, tuple[int, ...]]:
     return "uint8" if bits < 8 else dtype.name, mode, (samples,) if samples > 1 else ()
 
 
+def _open(target: str | bytes, mode: Literal["r", "w"], **options: Any) -> Any:
+    import imageio.v3 as iio
+    from imageio.plugins.tifffile_v3 import TifffilePlugin
+
+    return iio.imopen(target, mode, plugin=TifffilePlugin, **options)
+
+
 # --- Decoding ---
 
 
 def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     """Return samples as HW or HWC, of their whole range, larger is brighter, alpha not multiplied into the colours."""
-    import imageio.v3 as iio
-
-    with iio.imopen(data, "r", plugin=_plugin()) as file:
+    with _open(data, "r") as file:
         pixels = np.asarray(file.read(index=..., page=0))  # series would follow names of other files in OME metadata
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
@@ -131,17 +143,13 @@ def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     if page.photometric == 0:
         pixels = 2 ** max(page.bitspersample, 8) - 1 - pixels
     if page.photometric == 6 and page.compression not in _JPEGS:
-        return _rgb(pixels)
+        from PIL import Image
+
+        return np.asarray(Image.frombytes("YCbCr", pixels.shape[1::-1], pixels.tobytes()).convert("RGB"))
     return _straight(pixels) if page.extrasamples[:1] == (1,) and pixels.shape[2:] in {(2,), (4,)} else pixels
 
 
 _JPEGS = {6, 7, 33007, 34892}  # these codecs turn their own colours into RGB
-
-
-def _rgb(pixels: NDArray[Any]) -> NDArray[Any]:
-    from PIL import Image
-
-    return np.asarray(Image.frombytes("YCbCr", pixels.shape[1::-1], pixels.tobytes()).convert("RGB"))
 
 
 def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -157,21 +165,12 @@ def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
 # --- Writing ---
 
 
-@cache
-def _plugin() -> Any:
-    from imageio.plugins.tifffile_v3 import TifffilePlugin
-
-    return TifffilePlugin
-
-
 def encode(pixels: NDArray[Any], meta: Meta) -> list[Buffer]:
     """Return the buffers of a file.
 
     Integers are compressed by deflate with differences: 0.6 of the size of an 8-bit photo and 0.9 of a 16-bit
     one. Floats are not: 18 MB take 1.1 s instead of 0.03 s, and differences of floats need another package.
     """
-    import imageio.v3 as iio
-
     big = pixels.nbytes > 2**32 - 2**25  # offsets of a classic TIFF have 32 bits
     options = _COLOURS.get(1 if pixels.ndim == 2 else pixels.shape[2], {"photometric": "minisblack"})
     if meta.mode == "CMYK" and pixels.shape[2:] == (4,):
@@ -182,7 +181,7 @@ def encode(pixels: NDArray[Any], meta: Meta) -> list[Buffer]:
         options = options | {"compression": "zlib", "predictor": True}
     if meta.dpi:
         options = options | {"resolution": meta.dpi, "resolutionunit": "INCH"}
-    with iio.imopen("<bytes>", "w", plugin=_plugin(), extension=".tif", bigtiff=big) as file:
+    with _open("<bytes>", "w", extension=".tif", bigtiff=big) as file:
         data = file.write(pixels, is_batch=False, metadata=None, software=False, iccprofile=meta.icc, **options)
     return _with_exif(data, meta.exif) if meta.exif and not big else [data]
 
