@@ -19,12 +19,17 @@ from poolcli.media import files
 AS_ROOT = os.geteuid() == 0
 
 
-def fact(call, *arguments, kind=InputError, **options):
-    """Return the message of the error that a call must raise."""
+def refusal(call, *arguments, kind=InputError, **options):
+    """Return the error that a call must raise."""
     with pytest.raises(kind) as caught:
         call(*arguments, **options)
     assert type(caught.value) is kind
-    return caught.value.message
+    return caught.value
+
+
+def fact(call, *arguments, **options):
+    """Return the message of the error that a call must raise."""
+    return refusal(call, *arguments, **options).message
 
 
 def listing(folder):
@@ -146,7 +151,9 @@ def test_a_terminal_on_standard_input_is_refused(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(b"typed"))
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdin", stream)
-    assert "got a terminal" in fact(files.read, "-", kind=UsageError)
+    error = refusal(files.read, "-", kind=UsageError)
+    assert "input must be a file or a pipe, got a terminal" in error.message
+    assert error.hint == "poolcli pool - < picture.png"
 
 
 def test_a_closed_standard_input_is_refused(monkeypatch):
@@ -217,7 +224,8 @@ def test_short_writes_of_the_system_are_continued(tmp_path, monkeypatch):
 
 def test_an_existing_file_is_kept_unless_overwriting(tmp_path):
     (tmp_path / "x").write_bytes(b"old")
-    assert fact(files.write, str(tmp_path / "x"), [b"new"], overwrite=False, kind=OutputError) == "exists already"
+    error = refusal(files.write, str(tmp_path / "x"), [b"new"], overwrite=False, kind=OutputError)
+    assert (error.message, error.hint) == ("exists already", "-f to overwrite it")
     assert (tmp_path / "x").read_bytes() == b"old"
     assert listing(tmp_path) == ["x"]
 
@@ -408,7 +416,9 @@ def test_a_terminal_or_closed_standard_output_is_refused(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdout", stream)
-    assert "got a terminal" in fact(files.write, "-", [b"x"], overwrite=False, kind=UsageError)
+    error = refusal(files.write, "-", [b"x"], overwrite=False, kind=UsageError)
+    assert "output must be a file or a pipe, got a terminal" in error.message
+    assert error.hint == "-o FILE, or > FILE"
     monkeypatch.setattr(sys, "stdout", None)
     assert fact(files.write, "-", [b"x"], overwrite=False, kind=OutputError) == "is closed"
 
