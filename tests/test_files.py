@@ -215,6 +215,26 @@ def test_buffers_are_written_in_order_into_new_folders(tmp_path):
     assert listing(target.parent) == ["x.npy"]
 
 
+@pytest.mark.parametrize("durable", [False, True])
+def test_new_folders_outlive_a_loss_of_power_where_asked(tmp_path, monkeypatch, durable):
+    synced = []
+    monkeypatch.setattr(files, "sync", synced.append)
+    files.write(str(tmp_path / "a/b/x"), [b"new"], overwrite=False, durable=durable)
+    assert synced == ([str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/b")] if durable else [])
+    synced.clear()
+    files.write(str(tmp_path / "a/b/y"), [b"new"], overwrite=False, durable=durable)
+    assert synced == ([str(tmp_path / "a/b")] if durable else [])
+    files.make_folder(str(tmp_path / "a/b"), durable=durable)
+
+
+def test_the_sweep_takes_marked_temporary_files_and_nothing_else(tmp_path):
+    names = [".poolcli-m1x.tmp", ".poolcli-m2x.tmp", "m1x.tmp", ".poolcli-m1x", "x.tmp", ".poolcli-m1y.tmp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert files.sweep([str(tmp_path), str(tmp_path / "none")], "m1") == 2
+    assert listing(tmp_path) == sorted({*names} - {names[0], names[5]})
+
+
 def test_short_writes_of_the_system_are_continued(tmp_path, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, view: real(descriptor, view[:7]))

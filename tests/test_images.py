@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from poolcli.errors import InputError, LimitError, UsageError
-from poolcli.media import contents
+from poolcli.media import bmp, contents
 from poolcli.media.formats import FORMATS, by_name, by_suffix, check, sniff, writable
 
 LIMIT = 10**9
@@ -407,6 +407,30 @@ def test_damaged_exif_is_said():
     content = decode(saved(scene(), "JPEG", exif=b"Exif\0\0garbage"))
     assert content.warnings == ("EXIF data is damaged and was left out",)
     assert content.meta.exif is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "dpi"),
+    [
+        ({282: 300, 283: 150}, (300, 150)),
+        ({282: 300, 283: 150, 296: 3}, (762, 381)),
+        ({282: 300, 283: 150, 296: 1}, None),
+        ({282: 300}, None),
+        ({283: 300}, None),
+        ({282: 0, 283: 150}, None),
+    ],
+)
+def test_a_tiffs_resolution_is_per_inch_whatever_its_unit_or_left_out(tags, dpi):
+    extra = [(tag, "H", 1, value, True) for tag, value in tags.items() if tag == 296]
+    extra += [(tag, "2I", 1, (value, 1), True) for tag, value in tags.items() if tag != 296]
+    data = bytearray(tiff(noise((5, 7)), extratags=[(tag + 1000, *rest) for tag, *rest in extra]))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        for tag in (282, 283, 296):
+            if (own := file.pages.first.tags.get(tag)) is not None:
+                struct.pack_into("<H", data, own.offset, tag + 2000)
+            if tag in tags:
+                struct.pack_into("<H", data, file.pages.first.tags[tag + 1000].offset, tag)
+    assert decode(bytes(data)).meta.dpi == dpi
 
 
 def test_exif_that_a_jpeg_cannot_hold_is_left_out_of_it_alone():
@@ -1052,6 +1076,26 @@ def test_a_changed_process_wide_switch_changes_nothing(monkeypatch):
     assert "truncated" in refusal(data[: len(data) * 2 // 3])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert decode(data).pixels.shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("Broken data.\nmore"), "broken data"),
+        (SyntaxError("EOF in header"), "EOF in header"),
+        (NotImplementedError("x" * 150), "x" * 120),
+        (OSError(""), "its header is damaged"),
+        (OSError("cannot identify image file <x>"), "its header is damaged"),
+        (ValueError("zip() argument 2 is longer"), "its header is damaged"),
+        (OSError("a\x1b[1m"), r"a\x1b[1m"),
+    ],
+)
+def test_a_decoders_reason_is_given_where_it_is_made_for_people(error, told, monkeypatch):
+    def look(*_, **__):
+        raise error
+
+    monkeypatch.setattr(bmp, "look", look)
+    assert refusal(SEEDS["bmp"]()) == f"damaged or truncated bmp: {told}"
 
 
 @pytest.mark.parametrize("case", [b"II*\0" + bytes(12), b"II*\0\x08\0\0\0", b"GIF89a" + bytes(3)])

@@ -433,6 +433,14 @@ def test_more_elements_than_the_limit_are_refused_before_unpacking():
     assert decode(data, max_pixels=10**6).pixels.shape == (1000, 1000)
 
 
+@pytest.mark.parametrize(("spare", "message"), [(0, "holds 65488 elements"), (1, "unpacks to 65617 bytes")])
+def test_a_member_is_not_unpacked_once_its_size_alone_passes_the_limit(spare, message):
+    member = saved(np.zeros(10 * 8 + 2**16 + spare - 128, "B"))
+    with pytest.raises(LimitError) as caught:
+        decode(zipped([("a.npy", member)]), max_pixels=10)
+    assert caught.value.message.startswith(message)
+
+
 def test_a_directory_that_promises_less_than_there_is_gives_nothing_more():
     data = bytearray(archive_bytes({"a": np.zeros((500, 500), "B")}))
     at = data.index(b"PK\x01\x02") + 24
