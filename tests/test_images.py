@@ -826,6 +826,41 @@ def test_ycbcr_is_turned_into_rgb_by_the_formula():
     assert content.header.mode == "RGB"
 
 
+def subsampled_tiff(bright, colours, across, down, height, compress):
+    """Return a YCbCr TIFF of strips of some height, by the words of the standard."""
+    rows, columns = bright.shape
+    strips = []
+    for top in range(0, rows, height):
+        strip = bytearray()
+        for row in range(top, min(top + height, rows), down):
+            for column in range(0, columns, across):
+                for y, x in itertools.product(range(row, row + down), range(column, column + across)):
+                    strip.append(bright[min(y, rows - 1), min(x, columns - 1)])
+                strip += bytes(colours[row // down, column // across])
+        strips.append(compress(bytes(strip)))
+    kind = 1 if compress is bytes else 8
+    starts = [8 + sum(map(len, strips[:number])) for number in range(len(strips))]
+    at = 8 + sum(map(len, strips))
+    lists = struct.pack(f"<{2 * len(strips)}I3H", *starts, *map(len, strips), 8, 8, 8)
+    tags = [
+        (256, 4, 1, columns), (257, 4, 1, rows), (258, 3, 3, at + 8 * len(strips)), (259, 3, 1, kind), (262, 3, 1, 6),
+        (273, 4, len(strips), at), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, len(strips), at + 4 * len(strips)),
+        (530, 3, 2, across + 65536 * down),
+    ]  # fmt: skip
+    folder = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return b"II*\0" + struct.pack("<I", at + len(lists)) + b"".join(strips) + lists + folder
+
+
+@pytest.mark.parametrize("compress", [bytes, zlib.compress], ids=["plain", "deflate"])
+@pytest.mark.parametrize(("across", "down"), [(1, 1), (2, 1), (2, 2), (4, 2)])
+def test_subsampled_colours_are_spread_over_their_pixels(across, down, compress):
+    bright, colours = noise((13, 11)), noise((-(-13 // down), -(-11 // across), 2), seed=1)
+    data = subsampled_tiff(bright, colours, across, down, 4, compress)
+    spread = np.array([[colours[y // down, x // across] for x in range(11)] for y in range(13)])
+    expected = np.asarray(Image.fromarray(np.dstack([bright, spread]), "YCbCr").convert("RGB"))
+    assert np.array_equal(decode(data).pixels, expected)
+
+
 def with_damaged_tag(data, tag):
     """Return a little-endian TIFF where the kind of a tag's value is none that exists."""
     data = bytearray(data)

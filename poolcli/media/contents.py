@@ -60,6 +60,8 @@ class Found:
         header, source = self.header, self.source
         with _explained(InputError, f"damaged or truncated {header.format}", "its pixels are damaged"):
             pixels = upright(source.decode(), header.orientation)
+            if pixels.shape != header.shape:
+                raise ValueError
         frames = (f"frame 1 of {header.frames}",) if header.frames > 1 else ()
         return Content(pixels, header, source.meta, (*frames, *source.warnings))
 

@@ -100,15 +100,10 @@ def _kind(page: tifffile.TiffPage) -> tuple[str, str | None, tuple[int, ...]]:
     samples, bits, colours, dtype = page.samplesperpixel, page.bitspersample, page.photometric, page.dtype
     if dtype is not None and dtype.name not in NUMERIC:
         raise InputError(f"dtype {dtype.name} is not supported", f"supported are {', '.join(NUMERIC)}")
-    # White is zero, black is zero, RGB, palette, inks, YCbCr
-    known = {
-        0: page.sampleformat == 1,
-        1: True,
-        2: True,
-        3: samples == 1,
-        5: samples == 4,
-        6: (samples, bits) == (3, 8),
-    }
+    ycbcr = (samples, bits, page.planarconfig, page.predictor) == (3, 8, 1, 1)
+    ycbcr = ycbcr and (page.compression in _JPEGS or not page.is_tiled)
+    # White is zero, palette, inks, YCbCr; black is zero and RGB have no rule.
+    known = {0: page.sampleformat == 1, 3: samples == 1, 5: samples == 4, 6: ycbcr} | dict.fromkeys((1, 2), True)
     if dtype is None or type(bits) is not int or page.imagedepth > 1 or not known.get(colours):
         name = getattr(colours, "name", colours)
         raise InputError(f"a TIFF of {samples} x {bits} bits and {name} colours is not supported")
@@ -130,6 +125,8 @@ def _open(target: str | bytes, mode: Literal["r", "w"], **options: Any) -> Any:
 
 def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     """Return samples as HW or HWC, of their whole range, larger is brighter, alpha not multiplied into the colours."""
+    if page.photometric == 6 and page.compression not in _JPEGS:
+        return _rgb(_unpacked(data, page))
     with _open(data, "r") as file:
         pixels = np.asarray(file.read(index=..., page=0))  # series would follow names of other files in OME metadata
     if page.axes == "SYX":
@@ -142,14 +139,31 @@ def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
         pixels = np.linspace(0, 255, 2**page.bitspersample).round().astype(np.uint8)[pixels]
     if page.photometric == 0:
         pixels = 2 ** max(page.bitspersample, 8) - 1 - pixels
-    if page.photometric == 6 and page.compression not in _JPEGS:
-        from PIL import Image
-
-        return np.asarray(Image.frombytes("YCbCr", pixels.shape[1::-1], pixels.tobytes()).convert("RGB"))
     return _straight(pixels) if page.extrasamples[:1] == (1,) and pixels.shape[2:] in {(2,), (4,)} else pixels
 
 
 _JPEGS = {6, 7, 33007, 34892}  # these codecs turn their own colours into RGB
+
+
+def _unpacked(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
+    """Return the samples of strips where a pair of colours follows the brightness of some pixels, or of one."""
+    from tifffile import TIFF
+
+    across, down = page.subsampling or (1, 1)
+    wide, unpack = math.ceil(page.imagewidth / across), TIFF.DECOMPRESSORS[page.compression]
+    strips = []
+    for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+        units = np.frombuffer(unpack(data[start : start + size]), np.uint8).reshape(-1, wide, across * down + 2)
+        bright = units[:, :, :-2].reshape(-1, wide, down, across).swapaxes(1, 2).reshape(-1, wide * across, 1)
+        strip = np.concatenate([bright, units[:, :, -2:].repeat(down, 0).repeat(across, 1)], 2)
+        strips.append(strip[: page.rowsperstrip, : page.imagewidth])
+    return np.concatenate(strips)[: page.imagelength]
+
+
+def _rgb(pixels: NDArray[Any]) -> NDArray[Any]:
+    from PIL import Image
+
+    return np.asarray(Image.frombytes("YCbCr", pixels.shape[1::-1], pixels.tobytes()).convert("RGB"))
 
 
 def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
