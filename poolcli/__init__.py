@@ -76,7 +76,7 @@ def write(
     *,
     format: str | None = None,
     quality: int | None = None,
-    overwrite: bool = False,
+    force: bool = False,
 ) -> None:
     """Write an array as a picture or tensor; the file has all of it or stays as it was.
 
@@ -90,7 +90,7 @@ def write(
         Name of a format; told by the suffix of *path* when not given.
     quality
         1 to 100, for JPEG and WebP.
-    overwrite
+    force
         Whether an existing file may be replaced.
 
     Raises
@@ -106,11 +106,11 @@ def write(
     try:
         chosen = formats.by_suffix(name) if format is None else formats.by_name(format)
         if chosen is None:
-            raise UsageError("format must be given, or told by a suffix", 'format="png"')
+            raise UsageError("format must be given, or told by a suffix", "format=png")
         if formats.by_suffix(name) not in {None, chosen}:
             raise UsageError(f"format must agree with the suffix, got {chosen.name}")
         formats.check_quality(chosen, quality)
         formats.check(chosen, pixels.shape, pixels.dtype.name)
-        files.write(name, contents.encode(pixels, chosen, None, quality=quality), overwrite=overwrite)
+        files.write(name, contents.encode(pixels, chosen, None, quality=quality), overwrite=force)
     except PoolError as error:
         raise error.about(files.shown(name)) from error

@@ -245,7 +245,7 @@ def test_short_writes_of_the_system_are_continued(tmp_path, monkeypatch):
 def test_an_existing_file_is_kept_unless_overwriting(tmp_path):
     (tmp_path / "x").write_bytes(b"old")
     error = refusal(files.write, str(tmp_path / "x"), [b"new"], overwrite=False, kind=OutputError)
-    assert (error.message, error.hint) == ("exists already", "-f to overwrite it")
+    assert (error.message, error.hint) == ("exists already", "force=True overwrites it")
     assert (tmp_path / "x").read_bytes() == b"old"
     assert listing(tmp_path) == ["x"]
 
@@ -438,7 +438,7 @@ def test_a_terminal_or_closed_standard_output_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdout", stream)
     error = refusal(files.write, "-", [b"x"], overwrite=False, kind=UsageError)
     assert "output must be a file or a pipe, got a terminal" in error.message
-    assert error.hint == "-o FILE, or > FILE"
+    assert error.hint == "output=FILE, or > FILE"
     monkeypatch.setattr(sys, "stdout", None)
     assert fact(files.write, "-", [b"x"], overwrite=False, kind=OutputError) == "is closed"
 

@@ -135,7 +135,7 @@ def test_an_existing_file_stays_unless_it_may_be_replaced(tmp_path):
     poolcli.write(tmp_path / "x.png", picture())
     assert "exists already" in refusal(poolcli.write, tmp_path / "x.png", picture() + 1).message
     assert np.array_equal(poolcli.read(tmp_path / "x.png"), picture())
-    poolcli.write(tmp_path / "x.png", picture() + 1, overwrite=True)
+    poolcli.write(tmp_path / "x.png", picture() + 1, force=True)
     assert np.array_equal(poolcli.read(tmp_path / "x.png"), picture() + 1)
 
 

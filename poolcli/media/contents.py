@@ -80,7 +80,7 @@ def look(data: bytes, *, key: str | None = None, max_pixels: int) -> Found:
     """
     format_ = formats.sniff(data[:512])
     if key is not None and format_.name != "npz":
-        raise InputError(f"--key chooses an array of an .npz file, but this is {format_.name}")
+        raise InputError(f"key chooses an array of an .npz file, but this is {format_.name}")
     chosen = {} if key is None else {"key": key}
     with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
         source = turned(_module(format_).look(data, max_pixels, **chosen))

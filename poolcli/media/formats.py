@@ -213,7 +213,7 @@ def writable(format: Format) -> None:
     """Refuse, as a UsageError, a format that poolcli only reads."""
     if not format.writes:
         names = ", ".join(other.name for other in FORMATS if other.writes)
-        other = "-o x.npy" if not format.picture else "-F png, or -o x.png"
+        other = "output=x.npy" if not format.picture else "format=png, or output=x.png"
         raise UsageError(f"output format must be one of {names}, got {format.name!r}", other)
 
 
@@ -233,10 +233,12 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
     writable(format)
     if not format.picture:
         if dtype not in format.dtypes:
-            raise InputError(f"{format.name} files cannot hold {dtype}", f"--dtype {' or '.join(FLOATS)}")
+            raise InputError(f"{format.name} files cannot hold {dtype}", f"dtype={' or '.join(FLOATS)}")
         return
     if len(shape) not in {2, 3} or 0 in shape:
-        raise InputError(f"{format.name} holds pictures (HW or HWC), not shape {tuple(shape)}", "-F npy")
+        raise InputError(
+            f"{format.name} holds pictures (HW or HWC), not shape {tuple(shape)}", "format=npy, or output=x.npy"
+        )
     channels = shape[2] if len(shape) == 3 else 1
     cmyk = mode == "CMYK" and channels == 4
     if not format.fits(dtype, channels, cmyk=cmyk):
@@ -252,20 +254,14 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
 _CHANNELS = {1: "grey", 2: "grey-alpha", 3: "RGB", 4: "RGBA"}
 
 
-def _remedy(refused: Format, dtype: str, channels: int, *, cmyk: bool) -> str:
-    """Name the formats that hold these pixels, and the dtypes with which the refused one would."""
+def _remedy(refused: Format, dtype: str, channels: int, *, cmyk: bool) -> str | None:
+    """Name the formats that hold these pixels; another dtype would saturate most of them."""
     able = [
         format_.name
         for format_ in FORMATS
         if format_ is not refused and format_.fits(dtype, channels, cmyk=cmyk) and not format_.lossy
     ]
-    others = [
-        other
-        for other in refused.dtypes
-        if other != "bool" and refused.fits(other, channels, cmyk=cmyk) and not refused.fits(dtype, channels, cmyk=cmyk)
-    ]
-    ways = f"-F {' or '.join(able)}"
-    return f"{ways}, or --dtype {' or '.join(others)}" if others else ways
+    return f"format={' or '.join(able)}, or output=x.{able[0]}" if able else None
 
 
 def sniff(head: bytes) -> Format:
