@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from poolcli.errors import InputError, LimitError, UsageError
-from poolcli.media import bmp, contents
+from poolcli.media import bmp, contents, pictures
 from poolcli.media.formats import FORMATS, by_name, by_suffix, check, sniff, writable
 
 LIMIT = 10**9
@@ -418,6 +418,7 @@ def test_damaged_exif_is_said():
         ({282: 300}, None),
         ({283: 300}, None),
         ({282: 0, 283: 150}, None),
+        ({282: 1, 283: 1}, (1, 1)),
     ],
 )
 def test_a_tiffs_resolution_is_per_inch_whatever_its_unit_or_left_out(tags, dpi):
@@ -1151,6 +1152,12 @@ def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
         assert caught.value.message == "40x60 are 2400 pixels, more than the limit of 2399"
         assert caught.value.hint == "max_pixels=2400"
     assert decode(data, max_pixels=2400).pixels.shape[:2] == (40, 60)
+
+
+def test_a_byte_may_stand_for_as_many_pixels_as_the_format_can_pack_and_no_more():
+    pictures.fill("png", bytes(10), 5, 4, 2)
+    with pytest.raises(InputError, match="^damaged or truncated png: 10 bytes cannot hold 7x3 pixels$"):
+        pictures.fill("png", bytes(10), 7, 3, 2)
 
 
 def bombs(rows, columns):

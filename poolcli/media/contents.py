@@ -69,14 +69,9 @@ class Found:
 def look(data: bytes, *, key: str | None = None, max_pixels: int) -> Found:
     """Return what a file holds, by its content, without decoding its pixels.
 
-    *key* chooses an array of an `.npz`; *max_pixels* bounds rows times columns of a picture, or elements of an `.npz`.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or only with loss. The message is the bare fact: the caller adds the name.
-    LimitError
-        More than *max_pixels*.
+    *key* chooses an array of an `.npz`; *max_pixels* bounds rows times columns of a picture, or elements of an `.npz`:
+    beyond it a LimitError is raised, and an InputError for what cannot be read, or only with loss. The message is the
+    bare fact: the caller adds the name.
     """
     format_ = formats.sniff(data[:512])
     if key is not None and format_.name != "npz":

@@ -111,7 +111,7 @@ def write(
     mark: str = "",
     ready: Callable[[int], None] | None = None,
 ) -> int:
-    """Write a file so that its path holds all the old bytes or all the new ones, whatever happens.
+    """Write a file so that its path holds all the old bytes or all the new ones; return how many are new.
 
     A symbolic link stays and its target gets the bytes; a device or FIFO is written directly; `-` is standard
     output. Missing parent folders are made. A replaced file keeps its mode, and its owner when root writes.
@@ -130,11 +130,6 @@ def write(
         What the name of the temporary file has in it, for `sweep`.
     ready
         Called with the number of bytes when they are all written, before a regular file gets its name.
-
-    Returns
-    -------
-    int
-        Bytes written.
 
     Raises
     ------

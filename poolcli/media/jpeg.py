@@ -20,7 +20,6 @@ from poolcli.media.pictures import fill, limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
     from typing_extensions import Buffer
 
     from poolcli.media.pictures import Meta, Source
@@ -30,17 +29,20 @@ _HUFFMAN, _ARITHMETIC = {0xC0, 0xC1, 0xC2}, {0xC9, 0xCA, 0xCB}  # markers of fra
 
 def look(data: bytes, max_pixels: int) -> Source:
     """Return the source of a picture."""
+    from PIL import JpegImagePlugin
+
     image = pillow.open(data, "Jpeg")
     limit(image.height, image.width, max_pixels)
     frame, scan = _frame(data)
     if frame not in _ARITHMETIC:  # a Huffman-coded block of 8 x 8 takes a bit at least
         fill("jpeg", data, image.height, image.width, 512)
     source = pillow.source(image, data, "jpeg")
+    sampling = JpegImagePlugin.get_sampling(image)  # -1 where there are no colours to sample
     ours = frame in _HUFFMAN and image.mode in {"L", "RGB"}
     return replace(
         source,
         decode=partial(_decode, data, scan) if ours else source.decode,
-        meta=replace(source.meta, subsampling=_subsampling(image)),  # type: ignore[type-var]  # a picture has it
+        meta=replace(source.meta, subsampling=sampling if sampling >= 0 else None),  # type: ignore[type-var]  # a picture has it
     )
 
 
@@ -55,13 +57,6 @@ def _frame(data: bytes) -> tuple[int, int]:
             frame = marker
         at += 1 if marker == 0xFF else 2 + length  # bytes may be filled in before a marker
     return 0, at
-
-
-def _subsampling(image: Image.Image) -> int | None:
-    from PIL import JpegImagePlugin
-
-    found = JpegImagePlugin.get_sampling(image) if image.mode == "RGB" else -1
-    return found if found >= 0 else None
 
 
 def _decode(data: bytes, scan: int) -> NDArray[Any]:

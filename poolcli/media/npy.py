@@ -40,7 +40,7 @@ class Layout:
 def look(data: bytes, _max_pixels: int) -> Source:
     """Return the source of the array, a read-only view of *data*; it cannot grow beyond its file."""
     layout = parse(data, len(data))
-    return Source(layout.header("npy"), partial(view, data, layout))
+    return Source(layout.header("npy"), partial(_view, data, layout))
 
 
 def encode(array: NDArray[Any], _meta: Meta) -> list[Buffer]:
@@ -90,7 +90,7 @@ _PARSERS = {
 }
 
 
-def view(data: bytes, layout: Layout) -> NDArray[Any]:
+def _view(data: bytes, layout: Layout) -> NDArray[Any]:
     """Return the array of a file whose header was parsed."""
     flat = np.frombuffer(data, np.uint8, offset=layout.offset)
     if layout.dtype == bool and flat.size and flat.max() > 1:

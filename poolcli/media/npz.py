@@ -26,8 +26,7 @@ def look(data: bytes, max_pixels: int, key: str | None = None) -> Source:
 
     def decode() -> NDArray[Any]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            member = archive.read(info)
-        return npy.view(member, npy.parse(member, len(member)))
+            return npy.look(archive.read(info), max_pixels).decode()
 
     return Source(layout.header("npz"), decode)
 
@@ -38,10 +37,8 @@ def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_pixels: int) -
         raise LimitError(f"unpacks to {info.file_size} bytes, more than {max_pixels} elements take", "max_pixels=")
     with archive.open(info) as member:
         layout = npy.parse(member.read(_HEAD), info.file_size)
-    if math.prod(layout.shape) > max_pixels:
-        raise LimitError(
-            f"holds {math.prod(layout.shape)} elements, more than the limit of {max_pixels}", "max_pixels="
-        )
+    if (count := math.prod(layout.shape)) > max_pixels:
+        raise LimitError(f"holds {count} elements, more than the limit of {max_pixels}", "max_pixels=")
     return layout
 
 

@@ -47,11 +47,9 @@ _MODES: dict[str, tuple[str, str, tuple[int, ...], str]] = {
     "L": ("L", "uint8", (), "L"),
     "I;16": ("I;16", "uint16", (), "L"),
     "I": ("I;16", "uint16", (), "L"),  # 16-bit PGM
-    "F": ("F", "float32", (), "L"),
     "LA": ("LA", "uint8", (2,), "LA"),
     "P": ("RGB", "uint8", (3,), "RGB"),
     "RGB": ("RGB", "uint8", (3,), "RGB"),
-    "PA": ("RGBA", "uint8", (4,), "RGBA"),
     "RGBA": ("RGBA", "uint8", (4,), "RGBA"),
     "CMYK": ("CMYK", "uint8", (4,), "CMYK"),
 }
