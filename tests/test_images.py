@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import itertools
 import pickle
@@ -588,6 +589,13 @@ def test_formats_that_are_only_read_are_a_matter_of_usage(name, hint):
         encode(noise((4, 5)), name)
 
 
+@pytest.mark.parametrize("format_", FORMATS, ids=lambda row: row.name)
+def test_a_format_is_its_row_and_its_module(format_):
+    module = importlib.import_module(f"poolcli.media.{format_.name}")
+    assert callable(module.look)
+    assert hasattr(module, "encode") is format_.writes
+
+
 def test_formats_are_found_by_name_and_suffix_in_any_case():
     assert {by_name(name).name for name in ("jpg", "JPEG", "jpe", "jfif")} == {"jpeg"}
     assert {by_name(name).name for name in ("ppm", "pgm", "PBM", "pnm")} == {"pnm"}
@@ -964,6 +972,8 @@ def test_a_tiff_with_several_heights_is_refused_at_once():
 def test_many_channels_count_against_the_limit():
     data = tiff(noise((10, 10, 9)), photometric="minisblack", planarconfig="contig")
     assert decode(data, max_pixels=300).pixels.shape == (10, 10, 9)
+    with pytest.raises(LimitError, match="^10x10 are 100 pixels"):
+        contents.decode(tiff(noise((10, 10, 4)), photometric="rgb"), max_pixels=99)
     with pytest.raises(LimitError, match="10x10x9 are 300 pixels, more than the limit of 299"):
         contents.decode(data, max_pixels=299)
 
@@ -1156,7 +1166,7 @@ def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
 
 def test_a_byte_may_stand_for_as_many_pixels_as_the_format_can_pack_and_no_more():
     pictures.fill("png", bytes(10), 5, 4, 2)
-    with pytest.raises(InputError, match="^damaged or truncated png: 10 bytes cannot hold 7x3 pixels$"):
+    with pytest.raises(InputError, match=r"^damaged or truncated png: 10 bytes cannot hold 7x3 pixels$"):
         pictures.fill("png", bytes(10), 7, 3, 2)
 
 

@@ -59,11 +59,13 @@ class Found:
         """Return the array, upright and expanded, with all that is to be carried over; errors as `look`."""
         header, source = self.header, self.source
         with _explained(InputError, f"damaged or truncated {header.format}", "its pixels are damaged"):
-            pixels = upright(source.decode(), header.orientation)
+            pixels = source.decode()
+            damage = source.judge(pixels)
+            pixels = upright(pixels, header.orientation)
             if pixels.shape != header.shape:
                 raise ValueError
         frames = (f"frame 1 of {header.frames}",) if header.frames > 1 else ()
-        return Content(pixels, header, source.meta, (*frames, *source.warnings))
+        return Content(pixels, header, source.meta, (*frames, *source.warnings, *damage))
 
 
 def look(data: bytes, *, key: str | None = None, max_pixels: int) -> Found:

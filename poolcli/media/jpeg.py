@@ -38,12 +38,10 @@ def look(data: bytes, max_pixels: int) -> Source:
         fill("jpeg", data, image.height, image.width, 512)
     source = pillow.source(image, data, "jpeg")
     sampling = JpegImagePlugin.get_sampling(image)  # -1 where there are no colours to sample
-    ours = frame in _HUFFMAN and image.mode in {"L", "RGB"}
-    return replace(
-        source,
-        decode=partial(_decode, data, scan) if ours else source.decode,
-        meta=replace(source.meta, subsampling=sampling if sampling >= 0 else None),  # type: ignore[type-var]  # a picture has it
-    )
+    meta = replace(source.meta, subsampling=sampling if sampling >= 0 else None)  # type: ignore[type-var]  # it has one
+    if frame not in _HUFFMAN or image.mode not in {"L", "RGB"}:
+        return replace(source, meta=meta)
+    return replace(source, meta=meta, decode=partial(_decode, data, scan), judge=partial(_judge, data, scan))
 
 
 def _frame(data: bytes) -> tuple[int, int]:
@@ -65,6 +63,20 @@ def _decode(data: bytes, scan: int) -> NDArray[Any]:
     if data.find(b"\xff\xd9", scan) < 0:  # no end: the decoder would make up the rest
         raise InputError("damaged or truncated jpeg: image file is truncated")
     return np.asarray(imagecodecs.jpeg8_decode(data))
+
+
+def _judge(data: bytes, scan: int, pixels: NDArray[Any]) -> tuple[str, ...]:
+    """Return a warning where more data would change the picture: what is missing gets the last colour, without a word.
+
+    Only a picture whose last corner is plain is decoded again.
+    """
+    import imagecodecs
+
+    if (pixels[-8:, -8:] != pixels[-1, -1]).any():
+        return ()
+    end = data.find(b"\xff\xd9", scan)
+    more = imagecodecs.jpeg8_decode(data[:end] + bytes(range(1, 255)) + data[end:])
+    return () if np.array_equal(more, pixels) else ("its data ends early; the rest is made up",)
 
 
 def encode(pixels: NDArray[Any], meta: Meta, quality: int) -> list[Buffer]:

@@ -45,13 +45,15 @@ class Meta:
 class Source:
     """A file of which only the header was read, and how to decode its array, the first of several.
 
-    The `look` of a format returns it as the file has it, and `turned` as it will be when it is upright.
+    The `look` of a format returns it as the file has it, and `turned` as it will be when it is upright. *judge* returns
+    the warnings that only the decoded array gives.
     """
 
     header: Header
     decode: Callable[[], NDArray[Any]]
     meta: Meta | None = None
     warnings: tuple[str, ...] = ()
+    judge: Callable[[NDArray[Any]], tuple[str, ...]] = lambda _: ()
 
 
 def turned(source: Source) -> Source:
