@@ -972,7 +972,7 @@ def test_a_tiff_with_several_heights_is_refused_at_once():
 def test_many_channels_count_against_the_limit():
     data = tiff(noise((10, 10, 9)), photometric="minisblack", planarconfig="contig")
     assert decode(data, max_pixels=300).pixels.shape == (10, 10, 9)
-    with pytest.raises(LimitError, match="^10x10 are 100 pixels"):
+    with pytest.raises(LimitError, match=r"^10x10 are 100 pixels"):
         contents.decode(tiff(noise((10, 10, 4)), photometric="rgb"), max_pixels=99)
     with pytest.raises(LimitError, match="10x10x9 are 300 pixels, more than the limit of 299"):
         contents.decode(data, max_pixels=299)
