@@ -926,6 +926,14 @@ def test_tiffs_written_by_libtiff_are_read_as_pillow_reads_them(compression, mod
     assert np.abs(pixels.astype(int) - expected).max() <= most
 
 
+def signed(samples, **options):
+    """Return a TIFF that says that its samples are signed."""
+    data = bytearray(tiff(samples, extratags=[(1339, "H", 1, 2, True)], **options))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        struct.pack_into("<H", data, file.pages.first.tags[1339].offset, 339)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -933,6 +941,19 @@ def test_tiffs_written_by_libtiff_are_read_as_pillow_reads_them(compression, mod
         (lambda: tiff(noise((5, 7), "int16"), photometric="miniswhite"), "not supported"),
         (lambda: tiff(noise((5, 7, 5)), photometric="separated", planarconfig="contig"), "not supported"),
         (lambda: saved(Image.fromarray(noise((5, 7, 3))).convert("LAB"), "TIFF"), "not supported"),
+        (
+            lambda: signed(noise((5, 7)) >> 4, bitspersample=4),
+            "a TIFF of 1 x 4 bits is not supported",
+        ),
+        (
+            lambda: tiff(
+                noise((4, 5, 7)),
+                photometric="separated",
+                planarconfig="separate",
+                extratags=[(530, "H", 2, (2, 2), True)],
+            ),
+            "a TIFF of 4 x 8 bits and SEPARATED colours is not supported",
+        ),
         (lambda: tiff(noise((3, 5, 7)), photometric="minisblack", volumetric=True, tile=(16, 16, 16)), "not supported"),
     ],
 )

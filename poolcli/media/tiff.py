@@ -98,13 +98,16 @@ def _dpi(tags: Image.Exif) -> tuple[float, float] | None:
 def _kind(page: tifffile.TiffPage) -> tuple[str, str | None, tuple[int, ...]]:
     """Return the dtype, mode and channels (none for grey) of a page's decoded samples; refuse what would be misread."""
     samples, bits, colours, dtype = page.samplesperpixel, page.bitspersample, page.photometric, page.dtype
-    if dtype is not None and dtype.name not in NUMERIC:
+    if dtype is None or type(bits) is not int:
+        raise InputError(f"a TIFF of {samples} x {bits} bits is not supported")
+    if dtype.name not in NUMERIC:
         raise InputError(f"dtype {dtype.name} is not supported", f"supported are {', '.join(NUMERIC)}")
     ycbcr = (samples, bits, page.planarconfig, page.predictor) == (3, 8, 1, 1)
     ycbcr = ycbcr and (page.compression in _JPEGS or not page.is_tiled)
-    # White is zero, palette, inks, YCbCr; black is zero and RGB have no rule.
-    known = {0: page.sampleformat == 1, 3: samples == 1, 5: samples == 4, 6: ycbcr} | dict.fromkeys((1, 2), True)
-    if dtype is None or type(bits) is not int or page.imagedepth > 1 or not known.get(colours):
+    inks = samples == 4 and (page.planarconfig == 1 or not page.is_subsampled)
+    # White is zero, black is zero, RGB, palette, inks, YCbCr
+    known = {0: page.sampleformat == 1, 1: True, 2: True, 3: samples == 1, 5: inks, 6: ycbcr}
+    if page.imagedepth > 1 or not known.get(colours):
         name = getattr(colours, "name", colours)
         raise InputError(f"a TIFF of {samples} x {bits} bits and {name} colours is not supported")
     if colours == 3:
