@@ -11,7 +11,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import zlib
 
 import numpy as np
@@ -966,9 +965,7 @@ def test_a_tiff_whose_folders_form_a_loop_ends():
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
     struct.pack_into("<I", data, start + 2 + 12 * count, start)
-    begin = time.perf_counter()
     assert np.array_equal(decode(bytes(data)).pixels, noise((5, 7)))
-    assert time.perf_counter() - begin < 5
 
 
 @pytest.mark.parametrize("tag", [322, 323])
@@ -1053,13 +1050,18 @@ def test_a_damaged_later_frame_does_not_cost_the_first(kept):
     assert content.header.frames == 1
 
 
-def test_ten_thousand_frames_cost_the_memory_and_time_of_one():
+def test_ten_thousand_frames_are_counted_and_not_decoded():
     one = saved(Image.new("P", (16, 16)), "GIF")
     body = one[one.index(b",") : one.rindex(b";")]
     data = one[: one.index(b",")] + body * 10_000 + b";"
-    begin = time.perf_counter()
-    assert decode(data).warnings == ("frame 1 of 10000",)
-    assert time.perf_counter() - begin < 10
+    calls = []
+    sys.setprofile(lambda _, event, __: calls.append(event) if event == "call" else None)
+    try:
+        content = decode(data)
+    finally:
+        sys.setprofile(None)
+    assert content.warnings == ("frame 1 of 10000",)
+    assert len(calls) < 10_000 * 50  # reading a file of one takes 800
 
 
 # --- Damage ---
