@@ -1155,6 +1155,7 @@ def test_a_changed_process_wide_switch_changes_nothing(monkeypatch):
     [
         (OSError("Broken data.\nmore"), "broken data"),
         (SyntaxError("EOF in header"), "EOF in header"),
+        (SyntaxError("JPeg header"), "JPeg header"),
         (NotImplementedError("x" * 150), "x" * 120),
         (OSError(""), "its header is damaged"),
         (OSError("cannot identify image file <x>"), "its header is damaged"),
