@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from functools import cache
-from typing import ClassVar, Self
+from threading import get_ident
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class PoolError(ValueError):
@@ -16,6 +21,8 @@ class PoolError(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(hint)
 
     def about(self, name: str) -> Self:
         """Return the same error, naming the file or option it is about."""
@@ -54,7 +61,21 @@ class PoolWarning(UserWarning):
     """Something works less well than it could; results are right all the same."""
 
 
+_heard: dict[int, list[str]] = {}  # by thread
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what the body warns of, on this thread; it is a Python warning all the same."""
+    said = _heard[get_ident()] = []
+    try:
+        yield said
+    finally:
+        del _heard[get_ident()]
+
+
 @cache
 def warn_once(message: str) -> None:
     """Warn of *message*, the first time."""
+    _heard.get(get_ident(), []).append(message)
     warnings.warn(message, PoolWarning, stacklevel=4)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,24 @@ import oracle
 import pytest
 from PIL import Image
 
+from poolcli.core import pooling
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
-from poolcli.errors import InputError, OutputError, PoolWarning, UsageError
-from poolcli.jobs import batch, manifest, plan, records, runner, tree
+from poolcli.errors import InputError, OutputError, PoolWarning, UsageError, warn_once
+from poolcli.jobs import batch, manifest, naming, runner, tree
+from poolcli.jobs.request import Output, Picture, Request
 from poolcli.media import files, formats
 
 PNG, JPEG, GIF = (formats.by_name(name) for name in ("png", "jpeg", "gif"))
 
 
 def found(*paths, format=PNG, **values):
-    return [tree.Found(f"in/{path}", path, stamp=plan.Stamp(9, 1), format=format, **values) for path in paths]
+    return [tree.Found(f"in/{path}", path, stamp=naming.Stamp(9, 1), format=format, **values) for path in paths]
 
 
 def outputs(paths, template=tree.MIRROR, format=None, identity=lambda _: None):
-    jobs = tree.plan_jobs(
-        paths, "out", template=template, method=lookup("avg"), window=Window("3x2"), format=format, identity=identity
-    )
+    request = Request(lookup("avg"), Window("3x2"))
+    jobs = tree.plan_jobs(paths, "out", template, request, format=Output(format=format).format, identity=identity)
     return [job.output for job in jobs]
 
 
@@ -118,11 +120,11 @@ def test_which_files_are_looked_at(rules, taken):
     ("one", "counts"),
     [
         (tree.Found("x.txt", "x.txt", named=True), True),  # named
-        (tree.Found("x.txt", "x.txt", stamp=plan.Stamp(5, 1)), False),
-        (tree.Found("x.png", "x.png", stamp=plan.Stamp(5, 1)), False),  # text by its content
-        (tree.Found("x.dat", "x.dat", stamp=plan.Stamp(5, 1), format=PNG), True),
-        (tree.Found("x.png", "x.png", stamp=plan.Stamp(0, 1)), True),  # no content: its name decides
-        (tree.Found(".keep", ".keep", stamp=plan.Stamp(0, 1)), False),
+        (tree.Found("x.txt", "x.txt", stamp=naming.Stamp(5, 1)), False),
+        (tree.Found("x.png", "x.png", stamp=naming.Stamp(5, 1)), False),  # text by its content
+        (tree.Found("x.dat", "x.dat", stamp=naming.Stamp(5, 1), format=PNG), True),
+        (tree.Found("x.png", "x.png", stamp=naming.Stamp(0, 1)), True),  # no content: its name decides
+        (tree.Found(".keep", ".keep", stamp=naming.Stamp(0, 1)), False),
         (tree.Found("x.png", "x.png"), True),  # cannot be looked at
         (tree.Found("socket", "socket"), False),
         (tree.Found("s", "s", error=InputError("x")), True),
@@ -134,8 +136,8 @@ def test_what_counts_as_an_input(one, counts):
 
 # --- the manifest's rules, without files -------------------------------------------------------------------------
 
-JOB = plan.Job("in/a.png", "out/a.png", PNG, plan.Stamp(9, 1))
-REQUEST = records.Request(lookup("avg"), Window(2).over(2))
+JOB = naming.Job("in/a.png", "out/a.png", PNG, naming.Stamp(9, 1))
+REQUEST = Request(lookup("avg"), Window(2))
 
 
 def line(status, size=5, **values):
@@ -161,7 +163,8 @@ def history(*lines):
 
 def step(histories, size=5, mtime=2, exists="error", *, resume=True):
     there = None if size is None else os.stat_result((0, 0, 0, 0, 0, 0, size, 0, mtime, 0), {"st_mtime_ns": mtime})
-    (one,) = batch.steps([JOB], REQUEST, "out", histories, exists=exists, resume=resume, look=lambda _: there)
+    settings = batch.Settings("out", exists=exists, resume=resume)
+    (one,) = batch.steps([JOB], REQUEST, settings, histories, look=lambda _: there)
     return (one.skip, one.force)
 
 
@@ -182,8 +185,8 @@ DONE, STARTED, FAILED = line("done"), line("started"), line("failed", None)
         ([STARTED, FAILED], 5, (None, True)),
         ([line("done", version="0")], 5, (None, True)),
         ([line("done", parameters="x")], 5, (None, True)),
-        ([line("done", stamp=plan.Stamp(9, 2))], 5, (None, True)),
-        ([line("done", stamp=plan.Stamp(8, 1))], 5, (None, True)),
+        ([line("done", stamp=naming.Stamp(9, 2))], 5, (None, True)),
+        ([line("done", stamp=naming.Stamp(8, 1))], 5, (None, True)),
         ([line("done", stamp=None)], 5, (None, True)),
         ([line("done", source="/elsewhere/a.png")], 5, (None, True)),
     ],
@@ -217,19 +220,19 @@ def test_exists_says_nothing_of_outputs_that_the_manifest_names():
 
 def test_parameters_are_what_decides_the_bytes():
     one = manifest.parameters(JOB, REQUEST)
-    same = records.Request(lookup("avg"), Window("2x2").over(2), engine="numpy", threads=7, max_pixels=5)
+    same = Request(lookup("avg"), Window("2"), engine="numpy", threads=7, max_pixels=5)
     others = [
-        records.Request(lookup("max"), Window(2)),
-        records.Request(lookup("avg"), Window(2, 1)),
-        records.Request(lookup("avg"), Window(2, ceil=True)),
-        records.Request(lookup("avg"), Window(2), dtype="uint8"),
-        records.Request(lookup("avg"), Window(2), quality=80),
-        records.Request(lookup("avg"), Window(2), layout="HW"),
-        records.Request(lookup("avg"), Window(2), key="x"),
+        Request(lookup("max"), Window(2)),
+        Request(lookup("avg"), Window(2, 1)),
+        Request(lookup("avg"), Window(2, ceil=True)),
+        Request(lookup("avg"), Window(2), dtype="uint8"),
+        Request(lookup("avg"), Window(2), picture=Picture(80)),
+        Request(lookup("avg"), Window(2), layout="HW"),
+        Request(lookup("avg"), Window(2), key="x"),
     ]
     assert manifest.parameters(JOB, same) == one
     hashes = {manifest.parameters(JOB, other) for other in others}
-    hashes.add(manifest.parameters(plan.Job("in/a.png", "out/a.png", JPEG), REQUEST))
+    hashes.add(manifest.parameters(naming.Job("in/a.png", "out/a.png", JPEG), REQUEST))
     assert len(hashes | {one}) == len(others) + 2
 
 
@@ -340,13 +343,13 @@ def test_a_named_file_always_counts(cli):
         (["-o", "out"], "must be given folders or files"),
         (["-", "-o", "out"], "got -"),
         (["in", "-o", "-"], "got -"),
-        (["in", "-0", "-o", "out"], "-0 must be used with --files-from"),
+        (["in", "-0", "-o", "out"], "null must be used with --files-from"),
         (["--files-from", "none", "-o", "out"], "none: no such file"),
-        (["in", "--flat", "--template", "x", "-o", "out"], "--flat"),
+        (["in", "--flat", "--template", "x", "-o", "out"], "flat must be used without template"),
         (["in", "--flat", "-o", "out"], "outputs must differ"),
         (["in", "--exists", "ask", "-o", "out"], "exists must be one of error, skip, newer, overwrite, got 'ask'"),
         (["in", "-F", "gif", "-o", "out"], "gif"),
-        (["in", "-j", "0", "-o", "out"], "--jobs"),
+        (["in", "-j", "0", "-o", "out"], "jobs must be a whole number from 1"),
         (["in", "--max-memory", "much", "-o", "out"], "max-memory"),
         (["in", "--max-errors", "0", "-o", "out"], "--max-errors"),
         (["in", "-k", "0", "-o", "out"], "kernel"),
@@ -706,10 +709,10 @@ def test_quiet_says_nothing_and_the_summary_agrees_with_the_disk(cli):
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(cli, monkeypatch):
-    from poolcli.cli import report
+    from poolcli.cli import tally
 
     photos("in", 3)
-    monkeypatch.setattr(report, "EVERY", 0)
+    monkeypatch.setattr(tally, "EVERY", 0)
     err = cli("batch", "in", "-o", "out").err
     assert [text.split(",")[0] for text in err.splitlines()[:3]] == [f"{n} of 3 files" for n in (1, 2, 3)]
 
@@ -805,27 +808,32 @@ def test_a_file_above_the_bound_uses_all_threads_and_others_one(cli):
     assert contents("out") == contents("alone")
 
 
-def test_warnings_stay_with_the_record_of_their_thread(monkeypatch):
-    import warnings
+def test_warnings_stay_with_the_record_of_their_thread(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    before = warnings.filters[:], warnings.showwarning
+    real, meet = pooling.engines.prepare, threading.Barrier(8)
 
-    def warned(job, request, *_, **__):
+    def prepare(*arguments, **options):
+        meet.wait(20)
         for number in range(20):
-            warnings.warn(f"{job.input} {number}", PoolWarning, stacklevel=1)
-            time.sleep(0.0002)
-        return records.Record("done", job.input, None, request), None
+            warn_once(f"{threading.current_thread().name} {number}")
+        meet.wait(20)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(runner, "_run", warned)
+    monkeypatch.setattr(pooling.engines, "prepare", prepare)
+    np.save("x.npy", np.zeros((4, 4)))
     said = {}
 
     def work(name):
-        said[name] = runner.run(plan.Job(name, None, None), REQUEST, force=False)[0].warnings
+        said[name] = runner.run(naming.Job("x.npy", None, None), REQUEST, force=False)[0].warnings
 
-    before = warnings.filters[:], warnings.showwarning
-    threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoolWarning)
+        threads = [threading.Thread(target=work, args=(f"t{n}",), name=f"t{n}") for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
     assert said == {f"t{n}": tuple(f"t{n} {i}" for i in range(20)) for n in range(8)}
     assert (warnings.filters, warnings.showwarning) == before
 
@@ -837,7 +845,7 @@ def test_failures_keep_no_arrays_alive():
     except OSError as cause:
         error.__cause__ = cause
         number = cause.errno
-    record = runner.failed(plan.Job("x", "y", None), REQUEST, error)
+    record = runner.failed(naming.Job("x", "y", None), REQUEST, error)
     assert error.__cause__.__traceback__ is not None
     assert record.error.message == "y: no space left on device"
     assert record.error.__cause__.errno == number
@@ -846,18 +854,18 @@ def test_failures_keep_no_arrays_alive():
 
 SOAK = """
 import os, sys
-from poolcli.cli import report
+from poolcli.cli import tally
 from poolcli.cli.app import run
 
 seen = []
 
-def sample(meter, real=report.Meter.move):
+def sample(meter, real=tally.Meter.move):
     real(meter)
     with open("/proc/self/statm") as file:
         resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     seen.append((resident, len(os.listdir("/proc/self/fd"))))
 
-report.Meter.move = sample
+tally.Meter.move = sample
 code = run(["batch", sys.argv[1], "-o", sys.argv[2], "-q", "-j", "2", "--engine", sys.argv[3]])
 resident, descriptors = zip(*seen)
 print(code, len(seen), max(resident[300:]) - resident[300], max(descriptors), min(descriptors[9:]))

@@ -256,7 +256,7 @@ class _Files:
     def __init__(self, names: list[str]) -> None:
         from poolcli.core import layouts
         from poolcli.errors import PoolError
-        from poolcli.jobs.records import MAX_PIXELS
+        from poolcli.jobs.request import MAX_PIXELS
         from poolcli.jobs.runner import PICTURE_LAYOUTS
         from poolcli.media import contents, files
 

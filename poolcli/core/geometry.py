@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from poolcli.core.settings import setting
 from poolcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 LARGEST = 2**31 - 1  # of a window value; sizes themselves are unbounded
 SAME = ("same", "same-lower")
+EACH = "N, or one for each pooled axis, as 3x2 or 3x3x3"
+PADDING = "N, one for each axis (1x2), T,R,B,L, BEFORE:AFTER for each (1:0x2:2), same or same-lower"
 
 Pair = tuple[int, int]
 
@@ -162,18 +165,16 @@ class Window:
         A value breaks a rule of its own or does not go with another.
     """
 
-    kernel: Any = field(default=2, metadata={"help": "Elements of the window, N or RxC (rows x columns)."})
-    stride: Any = field(
-        default=None, metadata={"help": "Step from window to window, N or RxC; the kernel if not given."}
+    kernel: Any = setting("Window", f"Elements of the window: {EACH}.", default=2, short="-k", metavar="N")
+    stride: Any = setting(
+        "Window", f"Step from window to window: {EACH}; else the kernel.", default=None, short="-s", metavar="N"
     )
-    padding: Any = field(
-        default=0, metadata={"help": "Elements added around that never win: N, RxC, T,R,B,L, same or same-lower."}
+    padding: Any = setting(
+        "Window", f"Elements added around that never win: {PADDING}.", default=0, short="-p", metavar="PAD"
     )
-    dilation: Any = field(default=1, metadata={"help": "Step from element to element of a window, N or RxC."})
-    ceil: bool = field(default=False, metadata={"help": "Keep a last window that hangs over the end."})
-    count_include_pad: bool = field(
-        default=False, metadata={"help": "avg and l2 divide by the padding's elements, too."}
-    )
+    dilation: Any = setting("Window", f"Step from element to element: {EACH}.", default=1, short="-d", metavar="N")
+    ceil: bool = setting("Window", "Keep a last window that hangs over the end.", default=False)
+    count_include_pad: bool = setting("Window", "avg and l2 divide by the padding's elements, too.", default=False)
 
     def __post_init__(self) -> None:
         kernel = _values("kernel", self.kernel, least=1)
@@ -247,11 +248,6 @@ class Window:
             ),
             window.count_include_pad,
         )
-
-
-def describe(name: str) -> str:
-    """Return the one line of help on a value of `Window`."""
-    return next(str(value.metadata["help"]) for value in fields(Window) if value.name == name)
 
 
 def _axis(window: Window, length: int, i: int, pair: Pair | None) -> Axis:

@@ -13,7 +13,7 @@ import numpy as np
 from poolcli.core import dtypes, engines, layouts, methods
 from poolcli.core.geometry import Window
 from poolcli.core.tasks import Task
-from poolcli.errors import InputError, UsageError
+from poolcli.errors import InputError, UsageError, heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ class Pooling:
     choice: engines.Choice
     threads: int
     seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()
 
 
 def pool(
@@ -174,7 +175,8 @@ def run(
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
     result = _checked(out, source, outlined.shape, outlined.dtype)
-    ready = engines.prepare(engine if result.size else "numpy", outlined.task, threads=threads, ahead=ahead)
+    with heard() as warnings:
+        ready = engines.prepare(engine if result.size else "numpy", outlined.task, threads=threads, ahead=ahead)
     begin = time.perf_counter()
     if result.size:
         x, y = source.transpose(resolved.order), result.transpose(resolved.order)
@@ -184,7 +186,7 @@ def run(
         "compile": ready.compile,
         "pool": time.perf_counter() - begin,
     }
-    return Pooling(result, resolved, plan, ready.choice, ready.threads, seconds)
+    return Pooling(result, resolved, plan, ready.choice, ready.threads, seconds, tuple(warnings))
 
 
 def _checked(out: Array | None, source: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

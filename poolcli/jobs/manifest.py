@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolcli import __version__
 from poolcli.errors import OutputError, UsageError
-from poolcli.jobs.plan import Stamp, identity
+from poolcli.jobs.naming import Stamp, identity
 from poolcli.jobs.records import SCHEMA, Record, as_json
 from poolcli.jobs.tree import OWN
 from poolcli.media import files
@@ -22,8 +22,8 @@ from poolcli.media import files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poolcli.jobs.plan import Job
-    from poolcli.jobs.records import Request
+    from poolcli.jobs.naming import Job
+    from poolcli.jobs.request import Request
 
 NAME = "manifest.jsonl"
 
@@ -88,7 +88,7 @@ def parameters(job: Job, request: Request) -> str:
         "window": asdict(request.window),
         "layout": request.layout,
         "dtype": request.dtype,
-        "quality": request.quality,
+        "picture": asdict(request.picture),
         "key": request.key,
         "format": None if job.format is None else job.format.name,
     }
@@ -153,9 +153,9 @@ class Manifest:
 
     def started(self, job: Job, request: Request, size: int) -> None:
         """Say that *size* bytes are about to become the output of *job*."""
-        self.add(job, Record("started", job.input, job.output, request), size)
+        self.add(Record("started", job, request), size)
 
-    def add(self, job: Job, record: Record, size: int | None = None) -> None:
+    def add(self, record: Record, size: int | None = None) -> None:
         """Append one record by one write; *size* of the output where the record does not tell.
 
         Raises
@@ -163,9 +163,9 @@ class Manifest:
         OutputError
             It could not be written.
         """
-        if job.output is None:
+        if record.job.output is None:
             return
-        line = json.dumps(self._line(job, record, size), allow_nan=False).encode() + b"\n"
+        line = json.dumps(self._line(record, size), allow_nan=False).encode() + b"\n"
         with self._writing:
             text = b"\n" + line if self._torn else line  # what is torn must not swallow the next line
             self._torn = True
@@ -181,8 +181,8 @@ class Manifest:
         if self._durable:
             os.fsync(self._descriptor)
 
-    def _line(self, job: Job, record: Record, size: int | None) -> dict[str, Any]:
-        document = as_json(record)
+    def _line(self, record: Record, size: int | None) -> dict[str, Any]:
+        job, document = record.job, as_json(record)
         unknown = {"format": None, "shape": None, "dtype": None, "bytes": None}
         if job.stamp is not None:
             document["in"] = (document["in"] or unknown) | {"bytes": job.stamp.bytes}

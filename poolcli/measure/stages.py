@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from poolcli.core.methods import lookup
 from poolcli.errors import PoolError
-from poolcli.jobs import plan, records, runner
+from poolcli.jobs import naming, runner
+from poolcli.jobs.request import Output, Request
 from poolcli.measure.bench import interleave
 from poolcli.measure.results import OURS, Timing
 
@@ -33,10 +34,10 @@ def timed(grid: Iterable[Case], engine: str, rules: Rules) -> Iterator[tuple[Tim
 
 
 def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, ...]:
-    request = records.Request(lookup(case.method), case.window, engine=engine, threads=case.threads)
+    request = Request(lookup(case.method), case.window, engine=engine, threads=case.threads)
     seen: list[dict[str, float]] = []
     try:
-        (job,) = plan.plan([case.size.file], folder + os.sep, method=request.method, window=request.window)
+        (job,) = naming.plan([case.size.file], Output(folder + os.sep), request)
         call = partial(_once, job, request, seen)
         call()
         samples = interleave({OURS: call}, rules)[OURS]
@@ -49,7 +50,7 @@ def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, 
     )
 
 
-def _once(job: plan.Job, request: records.Request, seen: list[dict[str, float]]) -> None:
+def _once(job: naming.Job, request: Request, seen: list[dict[str, float]]) -> None:
     record, _ = runner.run(job, request, force=True)
     if record.error is not None:
         raise record.error
