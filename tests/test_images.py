@@ -430,7 +430,7 @@ def test_every_row_of_the_format_table_holds_or_refuses(format_, dtype, channels
         with pytest.raises(InputError) as caught:
             encode(pixels, format_.name)
         assert dtype in caught.value.message
-        assert caught.value.hint.startswith("-F ")
+        assert caught.value.hint.startswith("format=")
         return
     pixels = pixels[:, :, 0] if channels == 1 else pixels
     if format_.name == "png" and dtype == "uint16" and channels > 1 and codecs.codec("png") is None:
@@ -475,7 +475,7 @@ def test_what_the_table_holds_is_what_issue_and_guide_promise():
             "uint16",
             None,
             "webp cannot hold uint16 RGB pixels",
-            "-F png or tiff or npy, or --dtype uint8",
+            "format=png or tiff or npy, or dtype=uint8",
         ),
         (
             "png",
@@ -483,28 +483,35 @@ def test_what_the_table_holds_is_what_issue_and_guide_promise():
             "float32",
             None,
             "png cannot hold float32 grey pixels",
-            "-F tiff or npy, or --dtype uint8 or uint16",
+            "format=tiff or npy, or dtype=uint8 or uint16",
         ),
-        ("jpeg", (4, 5, 4), "uint8", "RGBA", "jpeg cannot hold uint8 RGBA pixels", "-F png or webp or tiff or npy"),
-        ("bmp", (4, 5, 4), "uint8", None, "bmp cannot hold uint8 RGBA pixels", "-F png or webp or tiff or npy"),
-        ("pnm", (4, 5, 2), "uint8", None, "pnm cannot hold uint8 grey-alpha pixels", "-F png or webp or tiff or npy"),
-        ("png", (4, 5, 4), "uint8", "CMYK", "png cannot hold uint8 CMYK pixels", "-F tiff or npy"),
-        ("webp", (4, 5, 4), "uint8", "CMYK", "webp cannot hold uint8 CMYK pixels", "-F tiff or npy"),
+        ("jpeg", (4, 5, 4), "uint8", "RGBA", "jpeg cannot hold uint8 RGBA pixels", "format=png or webp or tiff or npy"),
+        ("bmp", (4, 5, 4), "uint8", None, "bmp cannot hold uint8 RGBA pixels", "format=png or webp or tiff or npy"),
+        (
+            "pnm",
+            (4, 5, 2),
+            "uint8",
+            None,
+            "pnm cannot hold uint8 grey-alpha pixels",
+            "format=png or webp or tiff or npy",
+        ),
+        ("png", (4, 5, 4), "uint8", "CMYK", "png cannot hold uint8 CMYK pixels", "format=tiff or npy"),
+        ("webp", (4, 5, 4), "uint8", "CMYK", "webp cannot hold uint8 CMYK pixels", "format=tiff or npy"),
         (
             "jpeg",
             (4, 5, 4),
             "uint16",
             "CMYK",
             "jpeg cannot hold uint16 CMYK pixels",
-            "-F tiff or npy, or --dtype uint8",
+            "format=tiff or npy, or dtype=uint8",
         ),
-        ("png", (4, 5, 64), "float32", None, "png cannot hold float32 64-channel pixels", "-F tiff or npy"),
+        ("png", (4, 5, 64), "float32", None, "png cannot hold float32 64-channel pixels", "format=tiff or npy"),
         ("tiff", (4, 5), "int64", None, "tiff cannot hold int64 grey pixels", None),
         ("webp", (16384, 5), "uint8", None, "webp cannot hold 16384x5 pixels: a side has at most 16383", None),
         ("jpeg", (5, 65501, 3), "uint8", None, "jpeg cannot hold 5x65501 pixels: a side has at most 65500", None),
-        ("png", (2, 3, 4, 5), "uint8", None, "png holds pictures (HW or HWC), not shape (2, 3, 4, 5)", "-F npy"),
-        ("png", (7,), "uint8", None, "png holds pictures (HW or HWC), not shape (7,)", "-F npy"),
-        ("png", (0, 7), "uint8", None, "png holds pictures (HW or HWC), not shape (0, 7)", "-F npy"),
+        ("png", (2, 3, 4, 5), "uint8", None, "png holds pictures (HW or HWC), not shape (2, 3, 4, 5)", "format=npy"),
+        ("png", (7,), "uint8", None, "png holds pictures (HW or HWC), not shape (7,)", "format=npy"),
+        ("png", (0, 7), "uint8", None, "png holds pictures (HW or HWC), not shape (0, 7)", "format=npy"),
         ("npy", (2, 3), "complex64", None, "npy files cannot hold complex64", None),
     ],
 )
@@ -1009,7 +1016,7 @@ def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
         with pytest.raises(LimitError) as caught:
             call(data, max_pixels=2399)
         assert caught.value.message == "40x60 are 2400 pixels, more than the limit of 2399"
-        assert caught.value.hint == "--max-pixels 2400"
+        assert caught.value.hint == "max_pixels=2400"
     assert decode(data, max_pixels=2400).pixels.shape[:2] == (40, 60)
 
 

@@ -494,7 +494,7 @@ def test_a_shape_that_looks_like_a_picture_must_have_a_layout():
     with pytest.raises(InputError) as caught:
         pool(np.zeros((1080, 1920, 3), "uint8"))
     assert caught.value.message == "layout must be given for shape (1080, 1920, 3)"
-    assert caught.value.hint == "--layout HWC or CHW"
+    assert caught.value.hint == "layout=HWC or CHW"
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 1), (16, 16, 4), (20, 16, 2), (5,), (2, 3, 4, 5, 6), (1, 1, 1, 1, 4, 4)])

@@ -139,7 +139,7 @@ def check_sum(values: NDArray[Any], count: int) -> None:
     if count * extreme > limit:
         raise InputError(
             f"sum of {count} values up to {extreme} must fit in 64 bits",
-            "--dtype float64 does not help; use avg",
+            "dtype=float64 does not help; use avg",
         )
 
 
@@ -162,7 +162,7 @@ def convert(values: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:
         low, high = max(int(info.min), int(own.min)), min(int(info.max), int(own.max))
         return np.asarray(np.clip(values, low, high), target)
     if np.isnan(values).any():
-        raise InputError(f"NaN must not be converted to {target.name}", "use a float --dtype")
+        raise InputError(f"NaN must not be converted to {target.name}", "dtype=float64 keeps it")
     rounded = np.rint(values.astype(np.float64, copy=False))
     above, below = rounded >= float(info.max), rounded <= float(info.min)
     whole: NDArray[Any] = np.where(above | below, 0, rounded).astype(target)

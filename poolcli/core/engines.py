@@ -82,7 +82,7 @@ def prepare(engine: str, task: Task, *, threads: int | None = None, ahead: int =
             pool, most = _compiled(task, threads)
         except (ImportError, OSError) as error:  # llvmlite or Numba is missing, or does not fit
             if engine == "numba":
-                raise UsageError(f"engine numba must load, got {error}", "--engine numpy needs no Numba") from error
+                raise UsageError(f"engine numba must load, got {error}", "engine=numpy needs no Numba") from error
             warn_once(f"Numba cannot load ({error}); using the numpy engine")
             choice = Choice("numpy", "Numba cannot load")
         else:

@@ -72,9 +72,9 @@ def told(shape: tuple[int, ...]) -> Layout:
     if len(shape) == 3:
         if not (shape[2] <= 4 and min(shape[:2]) >= 16):
             return Layout("CHW")
-        hint = "--layout HWC or CHW"
+        hint = "layout=HWC or CHW"
     else:
-        hint = "--layout with one letter for each axis, for example NCL or NCDHW"
+        hint = "layout= with one letter for each axis, for example NCL or NCDHW"
     raise InputError(f"layout must be given for shape {shape}", hint)
 
 

@@ -130,5 +130,5 @@ def encode(
 def _sniff(data: bytes, key: str | None) -> Format:
     format_ = sniff(data[:_HEAD])
     if key is not None and format_.name != "npz":
-        raise InputError(f"--key chooses an array of an .npz file, but this is {format_.name}")
+        raise InputError(f"key chooses an array of an .npz file, but this is {format_.name}")
     return format_

@@ -172,7 +172,7 @@ def _write_stdout(views: Sequence[memoryview]) -> None:
     if sys.stdout is None:
         raise OutputError("is closed")
     if sys.stdout.isatty():
-        raise UsageError("standard output must be a file or a pipe, got a terminal", "-o FILE, or > FILE")
+        raise UsageError("standard output must be a file or a pipe, got a terminal", "output=FILE, or > FILE")
     sys.stdout.flush()
     _write_all(sys.stdout.fileno(), views)
 
@@ -293,10 +293,10 @@ def _publish(temporary: str, target: str) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError:
-        raise OutputError("exists already", "-f to overwrite it") from None
+        raise OutputError("exists already", "force=True overwrites it") from None
     except OSError:  # a file system without hard links
         if os.path.lexists(target):
-            raise OutputError("exists already", "-f to overwrite it") from None
+            raise OutputError("exists already", "force=True overwrites it") from None
         os.replace(temporary, target)
     else:
         os.unlink(temporary)

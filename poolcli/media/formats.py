@@ -194,7 +194,7 @@ def writable(format: Format) -> None:
     """Refuse, as a UsageError, a format that poolcli only reads."""
     if not format.writes:
         names = ", ".join(other.name for other in FORMATS if other.writes)
-        other = "-o x.npy" if not format.picture else "-F png, or -o x.png"
+        other = "output=x.npy" if not format.picture else "format=png, or output=x.png"
         raise UsageError(f"output format must be one of {names}, got {format.name!r}", other)
 
 
@@ -220,10 +220,10 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
     writable(format)
     if not format.picture:
         if dtype not in format.dtypes:
-            raise InputError(f"{format.name} files cannot hold {dtype}", f"--dtype {' or '.join(FLOATS)}")
+            raise InputError(f"{format.name} files cannot hold {dtype}", f"dtype={' or '.join(FLOATS)}")
         return
     if len(shape) not in {2, 3} or 0 in shape:
-        raise InputError(f"{format.name} holds pictures (HW or HWC), not shape {tuple(shape)}", "-F npy")
+        raise InputError(f"{format.name} holds pictures (HW or HWC), not shape {tuple(shape)}", "format=npy")
     channels = shape[2] if len(shape) == 3 else 1
     cmyk = mode == "CMYK" and channels == 4
     if not format.fits(dtype, channels, cmyk=cmyk):
@@ -253,8 +253,8 @@ def _remedy(refused: Format, dtype: str, channels: int, *, cmyk: bool) -> str:
         for other in refused.dtypes
         if other != "bool" and refused.fits(other, channels, cmyk=cmyk) and not refused.fits(dtype, channels, cmyk=cmyk)
     ]
-    ways = f"-F {' or '.join(able)}"
-    return f"{ways}, or --dtype {' or '.join(others)}" if others else ways
+    ways = f"format={' or '.join(able)}"
+    return f"{ways}, or dtype={' or '.join(others)}" if others else ways
 
 
 def sniff(head: bytes) -> Format:

@@ -210,7 +210,7 @@ def _limit(rows: int, columns: int, max_pixels: int, channels: int = 1) -> None:
     pixels = rows * columns * max(1, math.ceil(channels / 4))
     if pixels > max_pixels:
         size = f"{rows}x{columns}" + (f"x{channels}" if channels > 4 else "")
-        raise LimitError(f"{size} are {pixels} pixels, more than the limit of {max_pixels}", f"--max-pixels {pixels}")
+        raise LimitError(f"{size} are {pixels} pixels, more than the limit of {max_pixels}", f"max_pixels={pixels}")
 
 
 def _inspect(data: bytes, format: str, max_pixels: int) -> Source:

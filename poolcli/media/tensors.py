@@ -145,12 +145,12 @@ def _view(data: bytes, layout: _Layout) -> NDArray[Any]:
 def _parse_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_pixels: int) -> _Layout:
     """Check a member before it is unpacked: against the limit, and its header against its promised size."""
     if info.file_size > max_pixels * 8 + _HEAD:
-        raise LimitError(f"unpacks to {info.file_size} bytes, more than {max_pixels} elements take", "--max-pixels")
+        raise LimitError(f"unpacks to {info.file_size} bytes, more than {max_pixels} elements take", "max_pixels=")
     with archive.open(info) as member:
         layout = _parse(member.read(_HEAD), info.file_size)
     if math.prod(layout.shape) > max_pixels:
         raise LimitError(
-            f"holds {math.prod(layout.shape)} elements, more than the limit of {max_pixels}", "--max-pixels"
+            f"holds {math.prod(layout.shape)} elements, more than the limit of {max_pixels}", "max_pixels="
         )
     return layout
 
@@ -172,10 +172,10 @@ def _choose(archive: zipfile.ZipFile, key: str | None) -> zipfile.ZipInfo:
     if not members:
         raise InputError("holds no array")
     if key is None and len(members) > 1:
-        raise InputError(f"holds {len(members)} arrays: {_keys(members)}", "--key NAME")
+        raise InputError(f"holds {len(members)} arrays: {_keys(members)}", "key=NAME")
     found = [info for info in members if key in (None, info.filename.removesuffix(".npy"))]
     if not found:
-        raise InputError(f"holds no array {key!r}, only {_keys(members)}", "--key NAME")
+        raise InputError(f"holds no array {key!r}, only {_keys(members)}", "key=NAME")
     if len(found) > 1:
         raise InputError(f"holds {len(found)} arrays named {key!r}")
     if found[0].flag_bits & 1:
