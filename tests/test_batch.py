@@ -343,7 +343,7 @@ def test_a_named_file_always_counts(cli):
         (["-o", "out"], "must be given folders or files"),
         (["-", "-o", "out"], "got -"),
         (["in", "-o", "-"], "got -"),
-        (["in", "-0", "-o", "out"], "null must be used with --files-from"),
+        (["in", "-0", "-o", "out"], "null must be used with a list of files\nhint: --files-from file"),
         (["--files-from", "none", "-o", "out"], "none: no such file"),
         (["in", "--flat", "--template", "x", "-o", "out"], "flat must be used without template"),
         (["in", "--flat", "-o", "out"], "outputs must differ"),

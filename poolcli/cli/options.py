@@ -60,20 +60,22 @@ def spelled_out(function: Callable[..., int]) -> Any:
     A parameter is annotated with a record, with ``Annotated[record, names of the fields to take]``, or with
     ``record | None``, which is None when none of its options is given.
     """
-    parameters, records = [], {}
+    parameters: list[inspect.Parameter] = []
+    records: dict[str, tuple[Any, list[str], bool]] = {}
     for name, hint in get_type_hints(function, include_extras=True).items():
         record: Any = next(filter(is_dataclass, (hint, *get_args(hint))), None)
         if record is not None:
             chosen = getattr(hint, "__metadata__", ())
-            records[name] = record, NoneType in get_args(hint)
-            parameters += [_parameter(one) for one in _settings(record) if not chosen or one.name in chosen]
+            taken = [one for one in _settings(record) if not chosen or one.name in chosen]
+            records[name] = record, [one.name for one in taken], NoneType in get_args(hint)
+            parameters += map(_parameter, taken)
         elif name != "return":
             default = inspect.signature(function).parameters[name].default
             parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default))
 
     def called(**values: Any) -> int:
-        for name, (record, optional) in records.items():
-            own = {one.name: values.pop(one.name, None) for one in _settings(record)}
+        for name, (record, taken, optional) in records.items():
+            own = {key: values.pop(key) for key in taken}
             given = {key: tuple(v) if isinstance(v, list) else v for key, v in own.items() if v is not None}
             values[name] = _filled(record, given, optional=optional)
         return function(**values)
@@ -125,12 +127,13 @@ def _option(one: Field[Any]) -> Any:
         *(name for name in (long, said["short"]) if name),
         metavar=said["metavar"],
         help=said["help"] + shown,
-        autocompletion=_completion(said["choices"]) if said["choices"] else None,
+        autocompletion=completion(said["choices"]) if said["choices"] else None,
         rich_help_panel=said["panel"],
     )
 
 
-def _completion(choices: Iterable[str]) -> Callable[[str], list[Any]]:
+def completion(choices: Iterable[str]) -> Callable[[str], list[Any]]:
+    """Return what offers the *choices* that begin as a word does."""
     offered = list(choices.items()) if isinstance(choices, dict) else [(choice, "") for choice in choices]
 
     def complete(incomplete: str) -> list[Any]:
@@ -175,9 +178,9 @@ def in_options(text: str) -> str:
     }
 
     def option(found: re.Match[str]) -> str:
-        name, equals, quote, value = found.groups()
+        name, equals, true, value = found.groups()
         if name not in spelled or not (equals or "_" in name):
             return found[0]
-        return spelled[name] + (f" {quote}{value}{quote}" if value and value != "True" else "")
+        return spelled[name] + (" " if equals and value and not true else "")
 
-    return re.sub(r"\b([a-z_]+)\b(?:(=)(['\"]?)([^\s'\",]*)\3)?", option, text)
+    return re.sub(r"\b([a-z_]+)(?:(=)(True\b)?(?=(\S?))|\b)", option, text)

@@ -46,7 +46,8 @@ def say_error(message: str, hint: str | None = None) -> None:
     """Say what is wrong and, where there is something, what to do, in options."""
     from poolcli.cli.options import in_options
 
-    say(f"error: {in_options(message)}")
+    what, must, rule = message.partition(" must ")
+    say(f"error: {in_options(what) + must + rule if what.isidentifier() else message}")
     if hint:
         say(f"hint: {in_options(hint)}")
 

@@ -48,7 +48,7 @@ class Rules:
         if self.max_depth is not None:
             whole("max_depth", self.max_depth)
         if self.null and self.files_from is None:
-            raise UsageError("null must be used with files_from")
+            raise UsageError("null must be used with a list of files", "files_from=FILE")
 
     def enters(self, folder: str) -> bool:
         """Whether the files in *folder* are looked at, if its parent is entered."""
@@ -113,7 +113,7 @@ def find(sources: Sequence[str], rules: Rules) -> Iterator[Found]:
         There is none to look at, or the list cannot be read.
     """
     if not sources and rules.files_from is None:
-        raise UsageError("batch must be given folders or files, or files_from")
+        raise UsageError("batch must be given folders or files", "files_from=FILE lists them")
     if "-" in sources:
         raise UsageError("sources must be folders or files, got -", "files_from=- reads their names, pool - a picture")
     for source in sources:
