@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -20,8 +21,8 @@ from PIL import Image
 from poolcli.core import pooling
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
-from poolcli.errors import InputError, OutputError, PoolWarning, UsageError, warn_once
-from poolcli.jobs import batch, manifest, naming, runner, tree
+from poolcli.errors import InputError, OutputError, PoolError, PoolWarning, UsageError, warn_once
+from poolcli.jobs import batch, manifest, naming, records, runner, tree
 from poolcli.jobs.request import Output, Picture, Request
 from poolcli.media import files, formats
 
@@ -234,6 +235,156 @@ def test_parameters_are_what_decides_the_bytes():
     hashes = {manifest.parameters(JOB, other) for other in others}
     hashes.add(manifest.parameters(naming.Job("in/a.png", "out/a.png", JPEG), REQUEST))
     assert len(hashes | {one}) == len(others) + 2
+
+
+# --- the manifest's file -----------------------------------------------------------------------------------------
+
+
+def noted(name, *, status="done", size=5, durable=False):
+    """Append one line to the manifest of ``out``; return the whole file."""
+    job = naming.Job(f"in/{name}", f"out/{name}", PNG, naming.Stamp(9, 1))
+    with manifest.opened("out", durable=durable) as kept:
+        kept.add(records.Record(status, job, REQUEST), size)
+    return Path("out", tree.OWN, manifest.NAME).read_bytes()
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("there")
+def test_a_line_follows_a_whole_one_and_is_kept_apart_from_a_torn_one():
+    one = noted("a.png")
+    both = noted("b.png")
+    assert both.startswith(one)
+    assert [line.count(b"{") > 0 for line in both.splitlines()] == [True, True]  # no empty line between
+    path = Path("out", tree.OWN, manifest.NAME)
+    path.write_bytes(both[:-20])  # killed in the middle of a line
+    assert noted("c.png") == both[:-20] + b"\n" + noted("c.png")[len(both[:-20]) + 1 :].splitlines(keepends=True)[0]
+    path.write_bytes(both[:-1])  # killed before the last byte
+    noted("c.png")
+    assert set(manifest.load("out")) == {"a.png", "b.png", "c.png"}
+
+
+@pytest.mark.usefixtures("there")
+def test_a_write_that_fails_half_way_spoils_no_other_line(monkeypatch):
+    real, job = os.write, naming.Job("in/a.png", "out/a.png", PNG)
+    with manifest.opened("out", durable=False) as kept:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", lambda descriptor, text: real(descriptor, text[: len(text) // 2]))
+            with pytest.raises(OutputError, match="manifest cannot be written: no space left on device"):
+                kept.add(records.Record("done", job, REQUEST))
+        kept.add(records.Record("failed", job, REQUEST))
+    assert list(manifest.load("out")["a.png"].lines) == ["failed"]
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("schema", "poolcli/2"), ("status", "skipped"), ("status", "planned"), ("name", None), ("out", 5), ("in", [])],
+)
+def test_a_line_of_another_schema_or_status_or_without_sense_counts_for_nothing(key, value):
+    document = json.loads(noted("a.png"))
+    text = json.dumps({k: v for k, v in document.items() if k != key} | ({} if value is None else {key: value}))
+    Path("out", tree.OWN, manifest.NAME).write_text(text + "\n")
+    assert manifest.load("out") == {}
+
+
+@pytest.mark.usefixtures("there")
+def test_a_line_holds_what_it_is_compared_by():
+    document = json.loads(noted("a.png"))
+    assert (document["name"], document["source"]) == ("a.png", os.path.abspath("in/a.png"))
+    assert (document["in"]["bytes"], document["mtime_ns"], document["out"]["bytes"]) == (9, 1, 5)
+    assert (document["parameters"], document["version"]) == (manifest.parameters(JOB, REQUEST), manifest.__version__)
+    line = manifest.load("out")["a.png"].last
+    assert (line.status, line.stamp, line.bytes) == ("done", naming.Stamp(9, 1), 5)
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_durable_manifest_makes_its_folders_and_lines_outlive_a_loss_of_power(monkeypatch, durable):
+    synced, lines_synced = [], []
+    monkeypatch.setattr(files, "sync", lambda folder: synced.append(os.path.relpath(folder)))
+    monkeypatch.setattr(os, "fsync", lines_synced.append)
+    noted("a.png", durable=durable)
+    assert synced == ([".", "out", f"out/{tree.OWN}"] if durable else [])
+    assert len(lines_synced) == durable
+    assert os.path.isdir(f"out/{tree.OWN}")
+
+
+# --- lists of files ----------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stdin", "got"), [(None, "a closed one"), (Terminal(), "a terminal")])
+def test_a_list_on_a_terminal_or_a_closed_stdin_is_refused(monkeypatch, stdin, got):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(UsageError) as caught:
+        tree.listed("-", null=False)
+    assert caught.value.message == f"standard input must be a list of files, got {got}"
+
+
+def test_a_list_on_stdin_is_read(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a b\n\nc\xff\n")))
+    assert tree.listed("-", null=False) == ["a b", os.fsdecode(b"c\xff")]
+
+
+# --- hints -------------------------------------------------------------------------------------------------------
+
+
+def hint(call):
+    with pytest.raises(PoolError) as caught:
+        call()
+    return caught.value.hint
+
+
+@pytest.mark.usefixtures("there")
+def test_each_refusal_says_what_helps():
+    names = "names with {dir}, {name} or {stem} differ"
+    assert hint(lambda: outputs(found("a.png", "s/a.png"), tree.FLAT)) == names
+    assert hint(lambda: outputs(found("a.gif", format=GIF))) == "format=png, or output=x.png"
+    assert hint(lambda: outputs(found("a.png"), "{stem}.xyz")).startswith("format=NAME, or one of .png")
+    assert hint(lambda: outputs(found("a.png"), "{stem}.jpg", "png")) == "drop format, or change the suffix"
+    assert hint(lambda: outputs(found("a.png"), identity=lambda _: 1)) is None
+    os.makedirs("in/s/t")
+    assert hint(lambda: tree.check_apart(["in"], "in/s/t", tree.Rules())) == "exclude='s/t' leaves it out"
+    assert hint(lambda: tree.check_apart(["in"], "in", tree.Rules())) == "choose another folder"
+    assert hint(lambda: step({})) == "exists=skip, newer or overwrite"
+    assert hint(lambda: tree.Rules(null=True)) == "files_from=FILE"
+    assert hint(lambda: list(tree.find([], tree.Rules()))) == "files_from=FILE lists them"
+    assert "pool - a picture" in hint(lambda: list(tree.find(["-"], tree.Rules())))
+    with manifest.opened("out", durable=False):
+        assert hint(lambda: noted("a.png")) == "wait for it, or choose another folder"
+
+
+def test_a_batch_is_refused_settings_that_make_no_sense():
+    for values, said in (
+        ({"output": "-"}, "output must be a folder"),
+        ({"template": "x", "flat": True}, "flat must be used without template"),
+        ({"exists": "ask"}, "exists must be one of"),
+        ({"jobs": 0}, "jobs must be a whole number from 1"),
+        ({"max_memory": "much"}, "max_memory must be a whole number"),
+        ({"max_errors": 0}, "max_errors must be a whole number"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            batch.Settings(**{"output": "out"} | values)
+    with pytest.raises(UsageError, match="max_depth must be a whole number from 1"):
+        tree.Rules(max_depth=0)
+
+
+def test_settings_of_a_batch_are_settled_once():
+    from poolcli.core.threads import usable_cpus
+
+    usual = batch.Settings("out")
+    assert (usual.jobs, usual.max_memory, usual.max_errors) == (usable_cpus(), batch.allowed_memory() // 4, None)
+    assert (usual.names, batch.Settings("out", flat=True).names) == (tree.MIRROR, tree.FLAT)
+    asked = batch.Settings("out", template="{name}", jobs="3", max_memory="2K", max_errors=1)
+    assert (asked.names, asked.jobs, asked.max_memory, asked.max_errors) == ("{name}", 3, 2000, 1)
 
 
 # --- real folders ------------------------------------------------------------------------------------------------
@@ -688,13 +839,15 @@ def test_what_a_killed_run_left_is_removed_and_nobody_elses(cli):
     assert cli("batch", "in", "-o", "out").code == 0
     with manifest.opened("out", durable=False) as kept:
         mark = kept.mark
-    for name in (f".poolcli-{mark}0123abcd.tmp", ".poolcli-0123abcd.tmp"):
+    ours = f".poolcli-{mark}0123abcd.tmp"
+    theirs = [".poolcli-0123abcd.tmp", f".poolcli-{mark}notes", f"{mark}0123abcd.tmp", "draft.tmp"]
+    for name in (ours, *theirs):
         for folder in ("out", "out/s0", f"out/{tree.OWN}"):
             with open(f"{folder}/{name}", "w"):
                 pass
     assert cli("batch", "in", "-o", "out").code == 0
-    left = {os.path.join(where, name) for where, _, names in os.walk("out") for name in names if name.endswith(".tmp")}
-    assert left == {f"{folder}/.poolcli-0123abcd.tmp" for folder in ("out", "out/s0", f"out/{tree.OWN}")}
+    for folder in ("out", "out/s0", f"out/{tree.OWN}"):
+        assert {name for name in os.listdir(folder) if name in {ours, *theirs}} == set(theirs)
 
 
 def test_quiet_says_nothing_and_the_summary_agrees_with_the_disk(cli):
@@ -788,6 +941,57 @@ def test_those_that_wait_for_memory_are_served_in_the_order_of_the_plan():
     order = [number for what, number, _ in trace if what == "in"]
     assert sorted(order) == [0, 1, 2, 3]
     assert order[1:] == sorted(order[1:])  # who comes first may not know of the others yet
+
+
+class Impatient(batch.Memory):
+    """Drops who would have to wait."""
+
+    def _wait(self, free):
+        if not free():
+            raise batch.Dropped
+
+
+def fits(call):
+    try:
+        call()
+    except batch.Dropped:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("need", "expected"), [(40, True), (41, False)])
+def test_memory_that_other_jobs_hold_counts(need, expected):
+    memory = Impatient(100)
+    with memory.share(0, 1), memory.share(1, 1):
+        assert memory.take(0, 60) is False
+        assert fits(lambda: memory.take(1, need)) is expected
+    with memory.share(2, 1):  # all of it is given back
+        assert memory.take(2, 100) is False
+
+
+@pytest.mark.parametrize(("size", "expected"), [(40, True), (41, False)])
+def test_a_file_is_not_read_before_there_is_room_for_it(size, expected):
+    memory = Impatient(100)
+    with memory.share(0, 60):
+        assert fits(lambda: memory.share(1, size).__enter__()) is expected
+    with memory.share(2, 500):  # alone
+        pass
+
+
+def test_a_large_job_waits_for_those_that_decode_and_no_longer():
+    memory = Impatient(100)
+    with memory.share(0, 1), memory.share(1, 1):
+        with memory.share(2, 1):
+            assert memory.take(2, 50) is False
+            assert not fits(lambda: memory.take(0, 200))
+        assert memory.take(0, 200) is True
+
+
+@pytest.mark.parametrize(("need", "alone"), [(100, False), (101, True)])
+def test_what_needs_more_than_all_the_room_is_alone(need, alone):
+    memory = batch.Memory(100)
+    with memory.share(0, 1):
+        assert memory.take(0, need) is alone
 
 
 def test_a_closed_memory_lets_nobody_in():

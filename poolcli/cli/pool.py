@@ -91,8 +91,8 @@ def _one_stdout(jobs: list[Job], talk: Talk) -> None:
 def _tell(record: Record, array: NDArray[Any] | None, talk: Talk) -> None:
     """Say what a person should know of a record, and deliver what was asked for."""
     report.talk(record, quiet=talk.quiet, verbose=talk.verbose)
-    if talk.explain and not talk.quiet and record.outline is not None:
-        report.explain(record.outline.plan, record.job.input, ceil=record.request.window.ceil)
+    if talk.explain and not talk.quiet:
+        report.explain(record)
     if talk.json:
         from poolcli.jobs import records
 

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from poolcli.core.geometry import Axis, Plan
+    from poolcli.core.geometry import Axis
     from poolcli.jobs.records import Record
 
 WIDE = 10_000  # columns where there is no terminal: tables keep their natural width
+AXES = {"H": "rows", "W": "columns"}
 STAGES = {
     "read": "read",
     "decode": "decode",
@@ -250,11 +251,15 @@ def _timing(records: Sequence[Record]) -> None:
         to.print(tall)
 
 
-def explain(plan: Plan, name: str, *, ceil: bool) -> None:
+def explain(record: Record) -> None:
     """Show, for each pooled axis, the arithmetic of its size and its first and last window."""
-    say(f"{shown(name)}:")
-    for label, axis in zip(("rows", "columns"), plan.axes, strict=True):
-        say(f"  {label}: {_size(axis, ceil=ceil)}")
+    if record.outline is None:
+        return
+    layout, plan = record.outline.layout, record.outline.plan
+    say(f"{shown(record.job.input)}:")
+    for index, axis in zip(layout.pooled, plan.axes, strict=True):
+        letter = layout.letters[index]
+        say(f"  {AXES.get(letter, f'axis {letter}')}: {_size(axis, ceil=record.request.window.ceil)}")
         (start, stop), (last, end) = axis.span(0), axis.span(axis.out - 1)
         count = [axis.count(o, include_pad=plan.count_include_pad) for o in (0, axis.out - 1)]
         say(f"    padding {axis.before} before, {axis.after} after; effective kernel {axis.reach}")
