@@ -165,7 +165,7 @@ def history(*lines):
 def step(histories, size=5, mtime=2, exists="error", *, resume=True):
     there = None if size is None else os.stat_result((0, 0, 0, 0, 0, 0, size, 0, mtime, 0), {"st_mtime_ns": mtime})
     settings = batch.Settings("out", exists=exists, resume=resume)
-    (one,) = batch.steps([JOB], REQUEST, settings, histories, look=lambda _: there)
+    (one,) = batch.decided([JOB], REQUEST, settings, histories, look=lambda _: there)
     return (one.skip, one.force)
 
 
@@ -1029,7 +1029,7 @@ def test_warnings_stay_with_the_record_of_their_thread(monkeypatch, tmp_path):
     said = {}
 
     def work(name):
-        said[name] = runner.run(naming.Job("x.npy", None, None), REQUEST, force=False)[0].warnings
+        said[name] = runner.run(naming.Job("x.npy", None, None), REQUEST)[0].warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PoolWarning)

@@ -24,7 +24,7 @@ from poolcli.jobs.tree import Rules
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from poolcli.jobs.batch import Step
+    from poolcli.jobs.naming import Job
     from poolcli.jobs.records import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
@@ -66,14 +66,14 @@ def batch(
             "poolcli info --formats lists what is read",
         )
 
-    def decide() -> Sequence[Step]:
-        return batches.steps(planned, request, settings, manifest.load(settings.output))
+    def decide() -> Sequence[Job]:
+        return batches.decided(planned, request, settings, manifest.load(settings.output))
 
-    steps = decide()
-    tally = Tally(len(steps), len(found) - len(counting))
+    jobs = decide()
+    tally = Tally(len(jobs), len(found) - len(counting))
     if talk.dry_run:
-        for step in steps:
-            record = batches.outlook(step, request)
+        for job in jobs:
+            record = runner.planned(job, request)
             tally.add(record)
             report.talk(record, quiet=True, verbose=False)
             report.print_json(records.as_json(record)) if talk.json else report.print_plan(record)
@@ -81,8 +81,8 @@ def batch(
     with manifest.opened(settings.output, durable=settings.durable) as kept:
         batches.clean(settings.output, planned, kept)
         batches.keep_memory()
-        steps = decide()  # under the lock: another batch may have come first
-        _deliver(Batch(steps, request, settings, kept), tally, talk)
+        jobs = decide()  # under the lock: another batch may have come first
+        _deliver(Batch(jobs, request, settings, kept), tally, talk)
         kept.compact()
     return records.worst(tally.codes)
 

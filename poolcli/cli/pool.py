@@ -56,7 +56,7 @@ def pool(inputs: Inputs, request: Request, output: Output, talk: Talk) -> int:
         if talk.dry_run:
             record, array = runner.planned(job, request), None
         else:
-            record, array = runner.run(job, request, force=output.force, ahead=len(jobs) - number)
+            record, array = runner.run(job, request, ahead=len(jobs) - number)
         if talk.show and array is not None and array.size > SHOWN:
             error = InputError(f"result must have up to {SHOWN} elements to be shown, got {array.size}")
             record = runner.failed(job, request, error)

@@ -115,8 +115,8 @@ def print_plan(record: Record) -> None:
     if record.source is not None and record.result is not None:
         sides = (f"{shape(side.shape)} {side.dtype} {side.format}" for side in (record.source, record.result))
         print_bytes(f"{names}  {' -> '.join(sides)}".encode())
-    elif record.reason is not None:
-        print_bytes(f"{names}  skipped: {record.reason}".encode())
+    elif record.job.skip is not None:
+        print_bytes(f"{names}  skipped: {record.job.skip}".encode())
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -42,8 +42,8 @@ class Tally:
             self.bytes_in += record.source.bytes or 0
             self.bytes_out += record.result.bytes or 0
             self.pixels += report.pixels(record)
-        if record.reason is not None:
-            self.reasons[f"skipped: {record.reason}"] += 1
+        if record.job.skip is not None:
+            self.reasons[f"skipped: {record.job.skip}"] += 1
         if record.error is not None:
             self.codes.add(record.error.exit_code)
             names = (f"{shown(name)}: " for name in (record.job.input, record.job.output) if name)

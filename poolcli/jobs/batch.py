@@ -17,7 +17,6 @@ from poolcli.core.settings import setting, whole
 from poolcli.core.threads import usable_cpus
 from poolcli.errors import BugError, OutputError, UsageError
 from poolcli.jobs import manifest, runner, tree
-from poolcli.jobs.records import Record
 from poolcli.jobs.request import PLACES
 from poolcli.media import files
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from poolcli.errors import PoolError
     from poolcli.jobs.manifest import History, Manifest
     from poolcli.jobs.naming import Job
+    from poolcli.jobs.records import Record
     from poolcli.jobs.request import Request
 
 EXISTS = ("error", "skip", "newer", "overwrite")
@@ -84,58 +84,49 @@ class Settings:
         return self.template or (tree.FLAT if self.flat else tree.MIRROR)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A job, whether it may replace its output, and why it is skipped, if it is."""
-
-    job: Job
-    force: bool = False
-    skip: str | None = None
-
-
-def steps(
+def decided(
     jobs: Sequence[Job],
     request: Request,
     settings: Settings,
     histories: dict[str, History],
     *,
     look: Callable[[str], os.stat_result | None] | None = None,
-) -> list[Step]:
-    """Decide what is done of *jobs*; *histories* are those of the manifest, *look* tells what is on disk.
+) -> list[Job]:
+    """Return *jobs* with what is skipped and what replaced, by the *histories* of the manifest and a *look* at the disk.
 
     Raises
     ------
     UsageError
         An output exists that no batch has made, and that is an error by *settings*.
     """
-    decided = []
+    steps: list[Job] = []
     foreign = []
     for job in jobs:
         there = None if job.output is None else (look or found)(job.output)
         history = histories.get(manifest.name(job, settings.output))
         if there is None:
-            decided.append(Step(job))
+            steps.append(job)
         elif settings.resume and history is not None and history.current(job, request, there.st_size):
-            decided.append(Step(job, skip="up to date"))
+            steps.append(replace(job, skip="up to date"))
         elif history is not None and history.made(there.st_size):
-            decided.append(Step(job, force=True))
+            steps.append(replace(job, force=True))
         else:
             foreign.append(job)
-            decided.append(_theirs(job, there, settings.exists))
+            steps.append(_theirs(job, there, settings.exists))
     if foreign and settings.exists == "error":
         names = f"{files.shown(foreign[0].output or '')} exists"
         more = f", and {len(foreign) - 1} more" if foreign[1:] else ""
         raise UsageError(
             f"outputs must be new, or of a batch before, but {names}{more}", "exists=skip, newer or overwrite"
         )
-    return decided
+    return steps
 
 
-def _theirs(job: Job, there: os.stat_result, exists: str) -> Step:
+def _theirs(job: Job, there: os.stat_result, exists: str) -> Job:
     """Decide about an output that no batch has made."""
     if exists == "newer" and (job.stamp is None or job.stamp.mtime_ns <= there.st_mtime_ns):
-        return Step(job, skip="output is newer")
-    return Step(job, skip="output exists") if exists == "skip" else Step(job, force=True)
+        return replace(job, skip="output is newer")
+    return replace(job, **({"skip": "output exists"} if exists == "skip" else {"force": True}))
 
 
 def found(name: str) -> os.stat_result | None:
@@ -182,13 +173,6 @@ def clean(destination: str, jobs: Iterable[Job], kept: Manifest) -> None:
 def _folders(jobs: Iterable[Job]) -> set[str]:
     """Return where the outputs of *jobs* are, and their temporary files."""
     return {os.path.dirname(os.path.realpath(job.output)) for job in jobs if job.output is not None}
-
-
-def outlook(step: Step, request: Request) -> Record:
-    """Return what a batch would do with one step, from the input's header."""
-    if step.job.error is not None:
-        return runner.failed(step.job, request, step.job.error)
-    return _skipped(step, request) if step.skip is not None else runner.planned(step.job, request)
 
 
 class Dropped(Exception):  # noqa: N818 -- not an error
@@ -255,17 +239,17 @@ class Memory:
 
 
 class Batch:
-    """A batch under way: iterate for its records in the order of *steps*; *kept* is the manifest, open."""
+    """A batch under way: iterate for its records in the order of *jobs*; *kept* is the manifest, open."""
 
-    def __init__(self, steps: Sequence[Step], request: Request, settings: Settings, kept: Manifest) -> None:
+    def __init__(self, jobs: Sequence[Job], request: Request, settings: Settings, kept: Manifest) -> None:
         self.stopped: str | None = None  # why nothing new starts
-        self._steps = steps
+        self._jobs = jobs
         self._request = replace(request, threads=1)
         self._settings = settings
         self._manifest = kept
         self._memory = Memory(settings.max_memory)
         self._pool = ThreadPoolExecutor(settings.jobs, "poolcli-batch")
-        self._pending: deque[tuple[Step, Future[Record | None] | None]] = deque()  # None: it is skipped
+        self._pending: deque[tuple[Job, Future[Record | None] | None]] = deque()  # None: it is skipped
         self._failures = count(1)
         self._left = False  # nobody iterates any more
         self._closed = False  # nothing may be written any more
@@ -278,24 +262,24 @@ class Batch:
         self._pool.shutdown(wait=not self._closed, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Record]:
-        left = sum(step.skip is None for step in self._steps)
-        for number, step in enumerate(self._steps):
+        left = sum(job.skip is None for job in self._jobs)
+        for number, job in enumerate(self._jobs):
             while len(self._pending) >= WINDOW * self._settings.jobs:
                 yield from self._oldest()
             if self.stopped is not None:
                 break
-            if step.skip is not None:
-                self._pending.append((step, None))
+            if job.skip is not None:
+                self._pending.append((job, None))
                 continue
             ahead = -(-left // self._settings.jobs)  # an engine's start delays every thread, its work is shared
-            self._pending.append((step, self._pool.submit(self._do, number, step, ahead)))
+            self._pending.append((job, self._pool.submit(self._do, number, job, ahead)))
             left -= 1
         while self._pending:
             yield from self._oldest()
 
     def _oldest(self) -> Iterator[Record]:
-        step, future = self._pending[0]
-        record = _skipped(step, self._request) if future is None else future.result()
+        job, future = self._pending[0]
+        record = runner.planned(job, self._request) if future is None else future.result()
         self._pending.popleft()
         if record is not None:
             yield record
@@ -309,36 +293,33 @@ class Batch:
         wait(futures, grace)
         self._closed = True
         self._memory.close()
-        for step, one in self._pending:
+        for job, one in self._pending:
             if one is None:
-                yield _skipped(step, self._request)
+                yield runner.planned(job, self._request)
             elif one.done() and not one.cancelled() and (record := one.result()) is not None:
                 yield record
 
     def sweep(self) -> None:
         """Remove the temporary files of what was dropped."""
-        files.sweep(_folders(step.job for step, _ in self._pending), self._manifest.mark)
+        files.sweep(_folders(job for job, _ in self._pending), self._manifest.mark)
 
-    def _do(self, number: int, step: Step, ahead: int) -> Record | None:
-        """Do one step on a thread of the pool; whatever goes wrong is in its record."""
+    def _do(self, number: int, job: Job, ahead: int) -> Record | None:
+        """Do one job on a thread of the pool; whatever goes wrong is in its record."""
         if self.stopped is not None or self._left:
             return None
         try:
-            with self._memory.share(number, step.job.stamp.bytes if step.job.stamp else 0):
-                record = self._recorded(self._run(number, step, ahead))
+            with self._memory.share(number, job.stamp.bytes if job.stamp else 0):
+                record = self._recorded(self._run(number, job, ahead))
         except Dropped:
             return None
         if record.error is not None:
             self._count(record.error)
         return record
 
-    def _run(self, number: int, step: Step, ahead: int) -> Record:
-        job = step.job
-        if job.error is not None:
-            return runner.failed(job, self._request, job.error)
+    def _run(self, number: int, job: Job, ahead: int) -> Record:
         admit, write = partial(self._memory.take, number), partial(self._write, job)
         try:
-            return runner.run(job, self._request, force=step.force, ahead=ahead, admit=admit, write=write)[0]
+            return runner.run(job, self._request, ahead=ahead, admit=admit, write=write)[0]
         except Dropped:
             raise
         except Exception as error:  # noqa: BLE001 -- one failure, even a bug, never stops the rest
@@ -384,7 +365,3 @@ class Batch:
             self.stopped = self.stopped or files.fact(cause)
         if failures == self._settings.max_errors:
             self.stopped = self.stopped or f"{failures} failed"
-
-
-def _skipped(step: Step, request: Request) -> Record:
-    return Record("skipped", step.job, request, reason=step.skip)

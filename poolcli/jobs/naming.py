@@ -32,8 +32,8 @@ class Stamp:
 class Job:
     """One input and where its result goes.
 
-    *format* is None when the input's own is kept. A batch adds what it saw when it listed the input: its *stamp*, or
-    the *error* that ends the job.
+    *format* is None when the input's own is kept; *force* means that an existing output may be replaced. A batch adds
+    what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped.
     """
 
     input: str
@@ -41,6 +41,8 @@ class Job:
     format: Format | None
     stamp: Stamp | None = None
     error: InputError | None = None
+    force: bool = False
+    skip: str | None = None
 
 
 def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
@@ -102,7 +104,7 @@ def _job(name: str, asked: Output, request: Request, *, several: bool) -> Job:
     if output == "-":
         if several:
             raise UsageError("output - must be given with one input")
-        return Job(name, "-", format_)
+        return Job(name, "-", format_, force=asked.force)
     derived = True  # the name comes from the input's: so does what its suffix says
     if output is None:
         target = os.path.join(os.path.dirname(name), filled(DEFAULT, name, format_, request))
@@ -117,7 +119,7 @@ def _job(name: str, asked: Output, request: Request, *, several: bool) -> Job:
         )
     else:
         target, derived = output, False
-    return Job(name, target, written_as(target, format_, derived=derived))
+    return Job(name, target, written_as(target, format_, derived=derived), force=asked.force)
 
 
 def written_as(target: str, format: Format | None, *, derived: bool) -> Format | None:

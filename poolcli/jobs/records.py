@@ -31,7 +31,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What happened to one job; seconds by stage; *reason* says why it was skipped."""
+    """What happened to one job; seconds by stage."""
 
     status: Status
     job: Job
@@ -44,7 +44,6 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: PoolError | None = None
-    reason: str | None = None
 
 
 def as_json(record: Record) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "status": record.status,
         "input": record.job.input,
         "output": record.job.output,
-        "reason": record.reason,
+        "reason": record.job.skip,
         "method": record.request.method.name,
         **_window(record),
         "layout": outline and outline.layout.letters,

@@ -71,7 +71,9 @@ class Prospect:
 
 
 def planned(job: Job, request: Request) -> Record:
-    """Return what `run` would do, from the input's header alone."""
+    """Return what `run` would do, from the input's header alone, or that the job is skipped."""
+    if job.skip is not None:
+        return Record("skipped", job, request)
     watch = Stopwatch()
     try:
         record = _prospect(job, request, watch).record
@@ -84,7 +86,6 @@ def run(
     job: Job,
     request: Request,
     *,
-    force: bool,
     ahead: int = 1,
     admit: Callable[[int], bool] | None = None,
     write: Callable[..., int] = files.write,
@@ -95,8 +96,6 @@ def run(
     ----------
     job, request
         What to do.
-    force
-        Whether an existing output may be replaced.
     ahead
         Jobs that are known to follow, this one included: they decide whether starting an engine pays.
     admit
@@ -115,7 +114,7 @@ def run(
         prospect = _prospect(job, request, watch)
         if admit is not None and admit(memory(prospect.record)):
             request = replace(request, threads=None)
-        record, array = _done(prospect, request, watch, force=force, ahead=ahead, write=write)
+        record, array = _done(prospect, request, watch, ahead=ahead, write=write)
     except PoolError as error:
         record = failed(job, request, error)
     except MemoryError:
@@ -136,6 +135,8 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     from poolcli.core import dtypes, pooling
     from poolcli.media import contents
 
+    if job.error is not None:
+        raise job.error
     with watch.stage("read"):
         data = files.read(job.input)
     with watch.stage("decode"):
@@ -164,7 +165,7 @@ def memory(record: Record) -> int:
 
 
 def _done(
-    prospect: Prospect, request: Request, watch: Stopwatch, *, force: bool, ahead: int, write: Callable[..., int]
+    prospect: Prospect, request: Request, watch: Stopwatch, *, ahead: int, write: Callable[..., int]
 ) -> tuple[Record, NDArray[Any]]:
     from poolcli.core import pooling
     from poolcli.media import contents
@@ -176,12 +177,12 @@ def _done(
         layout=prospect.layout, dtype=prospect.dtype, engine=request.engine, threads=request.threads, ahead=ahead,
     )  # fmt: skip
     watch.seconds.update(pooled.seconds)
-    output, result = prospect.record.job.output, prospect.record.result
-    if output is not None and result is not None:
+    job, result = prospect.record.job, prospect.record.result
+    if job.output is not None and result is not None:
         with watch.stage("encode"):
             buffers = contents.encode(pooled.array, prospect.target, content.meta, quality=request.picture.quality)
         with watch.stage("write"):
-            result = replace(result, bytes=write(output, buffers, overwrite=force))
+            result = replace(result, bytes=write(job.output, buffers, overwrite=job.force))
     warnings = (*content.warnings, *pooled.warnings)
     record = replace(
         prospect.record, status="done", request=request, result=result,

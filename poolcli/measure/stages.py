@@ -37,7 +37,7 @@ def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, 
     request = Request(lookup(case.method), case.window, engine=engine, threads=case.threads)
     seen: list[dict[str, float]] = []
     try:
-        (job,) = naming.plan([case.size.file], Output(folder + os.sep), request)
+        (job,) = naming.plan([case.size.file], Output(folder + os.sep, force=True), request)
         call = partial(_once, job, request, seen)
         call()
         samples = interleave({OURS: call}, rules)[OURS]
@@ -51,7 +51,7 @@ def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, 
 
 
 def _once(job: naming.Job, request: Request, seen: list[dict[str, float]]) -> None:
-    record, _ = runner.run(job, request, force=True)
+    record, _ = runner.run(job, request)
     if record.error is not None:
         raise record.error
     seen.append(record.seconds)
