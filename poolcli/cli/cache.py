@@ -44,10 +44,7 @@ def info(talk: Annotated[Talk, "json"]) -> int:
 
         report.print_json({"schema": SCHEMA, **document}, indent=2)
         return 0
-    made = report.table(None, "what", "is")
-    for key, value in document.items():
-        report.add(made, key, str(value))
-    report.console().print(made)
+    report.show_pairs(document.items())
     return 0
 
 

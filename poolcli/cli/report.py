@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from poolcli.errors import OutputError
 from poolcli.media.files import fact, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
     from rich.console import Console
@@ -158,10 +159,15 @@ def show_rows(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         to.print(wide)
         return
     for row in rows:
-        tall = table(None, "what", "is")
-        for label, value in zip(labels, row, strict=True):
-            add(tall, label, value)
-        to.print(tall)
+        show_pairs(zip(labels, row, strict=True))
+
+
+def show_pairs(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print a line for each pair on stdout."""
+    tall = table(None, "what", "is")
+    for label, value in pairs:
+        add(tall, label, str(value))
+    console().print(tall)
 
 
 def add(to: Table, *cells: str) -> None:
@@ -194,7 +200,7 @@ def _figures(record: Record) -> dict[str, str]:
     figures = {label: seconds(record.seconds[stage]) for stage, label in STAGES.items() if record.seconds.get(stage)}
     pooled = record.seconds.get("pool")
     if pooled and record.source is not None and record.result is not None:
-        traffic = sum(_bytes(side.shape, side.dtype) for side in (record.source, record.result))
+        traffic = sum(side.memory for side in (record.source, record.result))
         figures["Mpix/s"] = f"{pixels(record) / pooled / 1e6:.0f}"
         figures["GB/s"] = f"{traffic / pooled / 1e9:.1f}"
     return figures
@@ -204,19 +210,7 @@ def pixels(record: Record) -> float:
     """Return how many pixels went in; those of a tensor are of one channel unless its layout ends with C."""
     lengths = record.source.shape if record.source is not None else ()
     last = record.outline is not None and record.outline.layout.letters.endswith("C")
-    return _elements(lengths) / (lengths[-1] if last else 1)
-
-
-def _elements(lengths: Sequence[int]) -> int:
-    count = 1
-    for length in lengths:
-        count *= length
-    return count
-
-
-def _bytes(lengths: Sequence[int], dtype: str) -> int:
-    bits = dtype.lstrip("uintfloa")
-    return _elements(lengths) * (int(bits) // 8 if bits.isdigit() else 1)
+    return prod(lengths) / (lengths[-1] if last else 1)
 
 
 def timing(records: Sequence[Record]) -> None:

@@ -92,7 +92,7 @@ def decided(
     *,
     look: Callable[[str], os.stat_result | None] | None = None,
 ) -> list[Job]:
-    """Return *jobs* with what is skipped and what replaced, by the *histories* of the manifest and a *look* at the disk.
+    """Return *jobs* with what is skipped and what replaced, by the *histories* of the manifest and *look*.
 
     Raises
     ------

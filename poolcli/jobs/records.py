@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ class Side:
     shape: tuple[int, ...]
     dtype: str
     bytes: int | None = None
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the array."""
+        from numpy import dtype
+
+        return prod(self.shape) * dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, slots=True)

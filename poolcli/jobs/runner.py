@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core import layouts
@@ -158,10 +157,7 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
 
 def memory(record: Record) -> int:
     """Return about how many bytes a planned job holds at its peak: codecs keep copies of their own."""
-    from numpy import dtype
-
-    sides = [side for side in (record.source, record.result) if side is not None]
-    return sum((side.bytes or 0) + 3 * prod(side.shape) * dtype(side.dtype).itemsize for side in sides)
+    return sum((side.bytes or 0) + 3 * side.memory for side in (record.source, record.result) if side is not None)
 
 
 def _done(
