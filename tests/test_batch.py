@@ -362,6 +362,18 @@ def test_each_refusal_says_what_helps():
         assert hint(lambda: noted("a.png")) == "wait for it, or choose another folder"
 
 
+@pytest.mark.usefixtures("there")
+def test_an_output_below_the_source_is_fine_where_the_walk_does_not_go():
+    os.makedirs("in/s/t")
+    tree.check_apart(["in"], "in/s/t", tree.Rules(exclude=("s",)))
+    tree.check_apart(["in"], "in/s/t", tree.Rules(exclude=("t",)))
+    tree.check_apart(["in"], "in/s/t", tree.Rules(max_depth=2))
+    tree.check_apart(["in"], "other", tree.Rules())
+    tree.check_apart(["in/file"], "in", tree.Rules())
+    with pytest.raises(UsageError, match="must lie outside the input folder in"):
+        tree.check_apart(["other", "in"], "in/s/t", tree.Rules(max_depth=3))
+
+
 def test_a_batch_is_refused_settings_that_make_no_sense():
     for values, said in (
         ({"output": "-"}, "output must be a folder"),
@@ -711,6 +723,23 @@ def test_records_and_bytes_are_the_same_for_any_number_of_jobs(cli, monkeypatch,
     assert done.code == 3
     assert [os.path.relpath(one["input"], "in") for one in objects(done)] == names
     assert contents("out") == contents("expected")
+
+
+@pytest.mark.parametrize(("jobs", "expected"), [(1, [4, 3, 2, 1]), (2, [1, 1, 2, 2])])
+def test_each_file_knows_how_many_like_it_a_thread_has_ahead(cli, monkeypatch, jobs, expected):
+    photos("in", 5)
+    assert cli("batch", "in", "-o", "out").code == 0
+    for name in ("p1.png", "p2.png", "p4.png", "s0/p.png"):  # the fifth is skipped
+        os.remove(f"out/{name}")
+    real, ahead = runner.run, []
+
+    def run(job, request, **options):
+        ahead.append(options["ahead"])
+        return real(job, request, **options)
+
+    monkeypatch.setattr(runner, "run", run)
+    assert cli("batch", "in", "-o", "out", "-j", jobs).code == 0
+    assert (ahead if jobs == 1 else sorted(ahead)) == expected
 
 
 def test_a_bug_in_one_file_is_a_record_and_stops_nothing(cli, monkeypatch):

@@ -83,8 +83,8 @@ def _look(name: str, window: Window | None, request: Request) -> dict[str, Any]:
         "bytes": len(data),
     }
     if window is not None:
-        told = PICTURE_LAYOUTS[len(header.shape)] if header.picture else request.layout
-        resolved = layouts.resolve(told, header.shape)
+        layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else request.layout
+        resolved = layouts.resolve(layout, header.shape)
         plan = window.plan(tuple(header.shape[axis] for axis in resolved.pooled))
         row |= {"layout": resolved.letters, "out": list(resolved.replaced(header.shape, plan.out))}
     return row

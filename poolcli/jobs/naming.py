@@ -124,20 +124,20 @@ def _job(name: str, asked: Output, request: Request, *, several: bool) -> Job:
 
 def written_as(target: str, format: Format | None, *, derived: bool) -> Format | None:
     """Return the format to write to *target*, or None for the input's own; *derived*: the input gave the suffix."""
-    told = formats.by_suffix(target)
-    if told is not None:
-        formats.writable(told)
-    if format is not None and told is not None and told is not format:
+    suffixed = formats.by_suffix(target)
+    if suffixed is not None:
+        formats.writable(suffixed)
+    if format is not None and suffixed is not None and suffixed is not format:
         raise UsageError(
             f"format must agree with the output's suffix, got {format.name} for {files.shown(target)}",
             "drop format, or change the suffix",
         )
-    if told is None and format is None and not derived and os.path.splitext(target)[1]:
+    if suffixed is None and format is None and not derived and os.path.splitext(target)[1]:
         raise UsageError(
             f"output's suffix must be that of a format, got {files.shown(target)}",
             "format=NAME, or one of " + " ".join(f.suffixes[0] for f in formats.FORMATS if f.writes),
         )
-    return format or told
+    return format or suffixed
 
 
 def filled(template: str, name: str, format: Format | None, request: Request) -> str:

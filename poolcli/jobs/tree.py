@@ -210,13 +210,13 @@ def plan_jobs(
 def _format(found: Found, target: str, template: str, format: Format | None) -> Format | None:
     """Return the format to write, or None for the input's own, if that can be written."""
     try:
-        told = naming.written_as(target, format, derived=template.endswith(("{ext}", "{name}")))
-        if told is None and found.format is not None:
+        written = naming.written_as(target, format, derived=template.endswith(("{ext}", "{name}")))
+        if written is None and found.format is not None:
             formats.writable(found.format)
     except UsageError as error:
         hint = error.hint or "format=NAME converts it, exclude=GLOB leaves it out"
         raise UsageError(f"{files.shown(found.path)}: {error.message}", hint) from error
-    return told
+    return written
 
 
 def check_apart(sources: Sequence[str], destination: str, rules: Rules) -> None:
