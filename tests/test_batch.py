@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +146,7 @@ def line(status, size=5, **values):
     given = {
         "status": status,
         "name": "a.png",
-        "source": os.path.abspath("in/a.png"),
-        "stamp": JOB.stamp,
-        "parameters": manifest.parameters(JOB, REQUEST),
-        "version": manifest.__version__,
+        "origin": manifest.origin(JOB, REQUEST),
         "bytes": size,
         "span": (0, 1),
     }
@@ -184,12 +182,7 @@ DONE, STARTED, FAILED = line("done"), line("started"), line("failed", None)
         ([STARTED, DONE], 5, ("up to date", False)),
         ([DONE, FAILED], 5, (None, True)),
         ([STARTED, FAILED], 5, (None, True)),
-        ([line("done", version="0")], 5, (None, True)),
-        ([line("done", parameters="x")], 5, (None, True)),
-        ([line("done", stamp=naming.Stamp(9, 2))], 5, (None, True)),
-        ([line("done", stamp=naming.Stamp(8, 1))], 5, (None, True)),
-        ([line("done", stamp=None)], 5, (None, True)),
-        ([line("done", source="/elsewhere/a.png")], 5, (None, True)),
+        ([line("done", origin="another")], 5, (None, True)),
     ],
 )
 def test_what_a_resumed_run_does(lines, size, expected):
@@ -219,8 +212,8 @@ def test_exists_says_nothing_of_outputs_that_the_manifest_names():
         assert step(history(DONE), exists=policy, resume=False) == (None, True)
 
 
-def test_parameters_are_what_decides_the_bytes():
-    one = manifest.parameters(JOB, REQUEST)
+def test_the_origin_of_an_output_is_what_decides_its_bytes(monkeypatch):
+    one = manifest.origin(JOB, REQUEST)
     same = Request(lookup("avg"), Window("2"), engine="numpy", threads=7, max_pixels=5)
     others = [
         Request(lookup("max"), Window(2)),
@@ -231,10 +224,25 @@ def test_parameters_are_what_decides_the_bytes():
         Request(lookup("avg"), Window(2), layout="HW"),
         Request(lookup("avg"), Window(2), key="x"),
     ]
-    assert manifest.parameters(JOB, same) == one
-    hashes = {manifest.parameters(JOB, other) for other in others}
-    hashes.add(manifest.parameters(naming.Job("in/a.png", "out/a.png", JPEG), REQUEST))
-    assert len(hashes | {one}) == len(others) + 2
+    assert manifest.origin(JOB, same) == one
+    hashes = {manifest.origin(JOB, other) for other in others}
+    for changed in (
+        {"format": JPEG},
+        {"input": "elsewhere/a.png"},
+        {"stamp": naming.Stamp(9, 2)},
+        {"stamp": naming.Stamp(8, 1)},
+        {"stamp": None},
+    ):
+        hashes.add(manifest.origin(replace(JOB, **changed), REQUEST))
+    monkeypatch.setattr(manifest, "__version__", "0")
+    hashes.add(manifest.origin(JOB, REQUEST))
+    assert len(hashes | {one}) == len(others) + 7
+
+
+def test_an_input_that_could_not_be_looked_at_is_never_up_to_date():
+    unknown = replace(JOB, stamp=None)
+    kept = history(line("done", origin=manifest.origin(unknown, REQUEST)))["a.png"]
+    assert not kept.current(unknown, REQUEST, 5)
 
 
 # --- the manifest's file -----------------------------------------------------------------------------------------
@@ -282,7 +290,14 @@ def test_a_write_that_fails_half_way_spoils_no_other_line(monkeypatch):
 @pytest.mark.usefixtures("there")
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("schema", "poolcli/2"), ("status", "skipped"), ("status", "planned"), ("name", None), ("out", 5), ("in", [])],
+    [
+        ("schema", "poolcli/2"),
+        ("status", "skipped"),
+        ("status", "planned"),
+        ("name", None),
+        ("out", 5),
+        ("origin", None),
+    ],
 )
 def test_a_line_of_another_schema_or_status_or_without_sense_counts_for_nothing(key, value):
     document = json.loads(noted("a.png"))
@@ -294,11 +309,9 @@ def test_a_line_of_another_schema_or_status_or_without_sense_counts_for_nothing(
 @pytest.mark.usefixtures("there")
 def test_a_line_holds_what_it_is_compared_by():
     document = json.loads(noted("a.png"))
-    assert (document["name"], document["source"]) == ("a.png", os.path.abspath("in/a.png"))
-    assert (document["in"]["bytes"], document["mtime_ns"], document["out"]["bytes"]) == (9, 1, 5)
-    assert (document["parameters"], document["version"]) == (manifest.parameters(JOB, REQUEST), manifest.__version__)
+    assert (document["name"], document["out"]["bytes"]) == ("a.png", 5)
     line = manifest.load("out")["a.png"].last
-    assert (line.status, line.stamp, line.bytes) == ("done", naming.Stamp(9, 1), 5)
+    assert (line.status, line.bytes, line.origin) == ("done", 5, manifest.origin(JOB, REQUEST))
 
 
 @pytest.mark.usefixtures("there")
@@ -394,6 +407,7 @@ def test_settings_of_a_batch_are_settled_once():
 
     usual = batch.Settings("out")
     assert (usual.jobs, usual.max_memory, usual.max_errors) == (usable_cpus(), batch.allowed_memory() // 4, None)
+    assert (usual.exists, usual.resume, usual.durable) == ("error", True, False)
     assert (usual.names, batch.Settings("out", flat=True).names) == (tree.MIRROR, tree.FLAT)
     asked = batch.Settings("out", template="{name}", jobs="3", max_memory="2K", max_errors=1)
     assert (asked.names, asked.jobs, asked.max_memory, asked.max_errors) == ("{name}", 3, 2000, 1)
