@@ -82,6 +82,20 @@ def test_a_plan_that_would_lose_something_is_refused(paths, options, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("window", "spelled"),
+    [
+        (Window(3), "3s3"),
+        (Window("3x3", "2x2"), "3s2"),
+        (Window("3x2", 1), "3x2s1"),
+        (Window((3, 3, 3)), "3s3"),
+        (Window((3, 1, 3), 2), "3x1x3s2"),
+    ],
+)
+def test_a_name_spells_one_number_for_all_axes_or_one_for_each(window, spelled):
+    assert naming.filled("{kernel}s{stride}", "a.png", None, Request("max", window)) == spelled
+
+
 def test_a_file_found_twice_is_one_job_and_an_unlisted_folder_is_a_failure():
     bad = tree.Found("in/s", "s", error=InputError("cannot be listed"))
     assert outputs([*found("a.png"), *found("a.png"), bad]) == ["out/a.png", None]
