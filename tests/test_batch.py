@@ -24,7 +24,7 @@ from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError, OutputError, PoolError, PoolWarning, UsageError, warn_once
 from poolcli.jobs import batch, manifest, naming, records, runner, tree
-from poolcli.jobs.request import Output, Picture, Request
+from poolcli.jobs.request import MAX_PIXELS, Output, Picture, Request
 from poolcli.media import files, formats
 
 PNG, JPEG, GIF = (formats.by_name(name) for name in ("png", "jpeg", "gif"))
@@ -281,6 +281,12 @@ def test_a_line_follows_a_whole_one_and_is_kept_apart_from_a_torn_one():
     both = noted("b.png")
     assert both.startswith(one)
     assert [line.count(b"{") > 0 for line in both.splitlines()] == [True, True]  # no empty line between
+    with manifest.opened("other", durable=False) as kept:
+        for name in ("a.png", "b.png"):
+            kept.add(records.Record("done", naming.Job(name, f"other/{name}", PNG), REQUEST))
+    path = Path("other", tree.OWN, manifest.NAME)
+    assert path.read_bytes().count(b"\n") == 2
+    assert path.stat().st_mode & 0o111 == 0
     path = Path("out", tree.OWN, manifest.NAME)
     path.write_bytes(both[:-20])  # killed in the middle of a line
     assert noted("c.png") == both[:-20] + b"\n" + noted("c.png")[len(both[:-20]) + 1 :].splitlines(keepends=True)[0]
@@ -575,6 +581,15 @@ def test_an_output_folder_below_the_source_is_fine_when_it_is_left_out(cli):
     for _ in range(2):
         assert cli("batch", "in", "-o", "in/out", "-x", "out").code == 0
     assert sorted(contents("in/out")) == sorted(names)
+
+
+def test_a_listed_file_always_counts(cli):
+    with open("notes.txt", "w") as file:
+        file.write("text")
+    with open("list", "w") as file:
+        file.write("notes.txt\n")
+    done = cli("batch", "--files-from", "list", "-o", "out")
+    assert (done.code, "error: notes.txt: not a picture or tensor" in done.err) == (3, True)
 
 
 @pytest.mark.parametrize("end", ["\n", "\0"])
@@ -1097,6 +1112,38 @@ def test_warnings_stay_with_the_record_of_their_thread(monkeypatch, tmp_path):
             thread.join(20)
     assert said == {f"t{n}": tuple(f"t{n} {i}" for i in range(20)) for n in range(8)}
     assert (warnings.filters, warnings.showwarning) == before
+
+
+def test_the_memory_of_a_job_is_its_files_and_three_times_its_arrays():
+    source = records.Side("png", (4, 5, 3), "uint16", 7)
+    result = records.Side("npy", (2, 2, 3), "float64")
+    record = records.Record("planned", JOB, REQUEST, None, source, result)
+    assert runner.memory(record) == 7 + 3 * (4 * 5 * 3 * 2 + 2 * 2 * 3 * 8)
+
+
+def test_a_stopwatch_adds_up_stages_and_the_whole(monkeypatch):
+    ticks = iter([100.0, 101.0, 103.0, 110.0, 114.0, 120.0])
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: next(ticks))
+    watch = runner.Stopwatch()
+    for _ in range(2):
+        with watch.stage("read"):
+            pass
+    assert watch.stop() == {"read": 6.0, "total": 20.0}
+
+
+@pytest.mark.parametrize(("quality", "good"), [(0, False), (1, True), (100, True), (101, False)])
+def test_a_quality_is_from_1_to_100(quality, good):
+    if good:
+        assert Picture(quality).quality == quality
+    else:
+        with pytest.raises(UsageError, match=f"quality must be from 1 to 100, got {quality}"):
+            Picture(quality)
+
+
+def test_what_nobody_asks_for_is_as_usual():
+    usual = Request()
+    assert (usual.method, usual.window, usual.max_pixels) == (lookup("max"), Window(2), MAX_PIXELS)
+    assert MAX_PIXELS == 10**9
 
 
 def test_failures_keep_no_arrays_alive():
