@@ -807,6 +807,28 @@ def test_max_errors_stops_early_and_says_so(cli):
     assert cli("batch", "in", "-o", "out", "--json").out.count(b'"status": "done"') == 6
 
 
+@pytest.mark.usefixtures("there")
+def test_nothing_is_written_once_a_batch_is_dropped(monkeypatch):
+    entered, go, written = threading.Event(), threading.Event(), []
+
+    def run(job, request, *, write, **_):
+        entered.set()
+        assert go.wait(20)
+        written.append(write(job.output, [b"late"], overwrite=True))
+        return records.Record("done", job, request), None
+
+    monkeypatch.setattr(runner, "run", run)
+    with manifest.opened("out", durable=False) as kept:
+        under_way = batch.Batch([JOB], REQUEST, batch.Settings("out"), kept)
+        thread = threading.Thread(target=lambda: list(under_way))
+        thread.start()
+        assert entered.wait(20)
+        assert list(under_way.drop(0)) == []
+        go.set()
+        thread.join(20)
+    assert (written, os.path.exists("out/a.png")) == ([], False)
+
+
 def test_a_folder_that_vanishes_fails_its_files_and_no_others(cli, monkeypatch):
     names = photos("in", 6)
     real = runner.run

@@ -251,14 +251,12 @@ class Batch:
         self._pool = ThreadPoolExecutor(settings.jobs, "poolcli-batch")
         self._pending: deque[tuple[Job, Future[Record | None] | None]] = deque()  # None: it is skipped
         self._failures = count(1)
-        self._left = False  # nobody iterates any more
         self._closed = False  # nothing may be written any more
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left = True
         self._pool.shutdown(wait=not self._closed, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Record]:
@@ -305,7 +303,7 @@ class Batch:
 
     def _do(self, number: int, job: Job, ahead: int) -> Record | None:
         """Do one job on a thread of the pool; whatever goes wrong is in its record."""
-        if self.stopped is not None or self._left:
+        if self.stopped is not None:
             return None
         try:
             with self._memory.share(number, job.stamp.bytes if job.stamp else 0):
