@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar, Self
+from contextlib import contextmanager
+from threading import get_ident
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class PoolError(ValueError):
@@ -15,6 +20,8 @@ class PoolError(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(hint)
 
     def about(self, name: str) -> Self:
         """Return the same error, naming the file or option it is about."""
@@ -53,6 +60,19 @@ class PoolWarning(UserWarning):
     """Something works less well than it could; results are right all the same."""
 
 
+_heard: dict[int, list[str]] = {}  # by thread
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what the body warns of, on this thread; it is a Python warning all the same."""
+    said = _heard[get_ident()] = []
+    try:
+        yield said
+    finally:
+        del _heard[get_ident()]
+
+
 _warned: set[str] = set()
 
 
@@ -60,4 +80,6 @@ def warn_once(message: str, why: object = "") -> None:
     """Warn of *message*, and *why*, the first time."""
     if message not in _warned:
         _warned.add(message)
-        warnings.warn(f"{message}: {why}" if why else message, PoolWarning, stacklevel=4)
+        said = f"{message}: {why}" if why else message
+        _heard.get(get_ident(), []).append(said)
+        warnings.warn(said, PoolWarning, stacklevel=4)

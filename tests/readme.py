@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from poolcli.core.methods import METHODS
-from poolcli.measure import results
+from poolcli.measure import document, tables
 from poolcli.media.formats import FORMATS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -15,8 +15,11 @@ PERF = Path(__file__).parent / "perf"
 
 
 def methods():
-    head = "| method | each output value is the | formula | PyTorch |\n|---|---|---|---|\n"
-    rows = "\n".join(f"| `{m.name}` | {m.summary} | `{m.formula}` | {m.torch} |" for m in METHODS.values())
+    head = "| method | each output value is the | formula | source or PyTorch |\n|---|---|---|---|\n"
+    rows = "\n".join(
+        f"| `{m.name}{m.parameter.form if m.parameter else ''}` | {m.summary} | `{m.formula}` | {m.source or m.torch} |"
+        for m in METHODS.values()
+    ).replace("|x|", r"\|x\|")
     return f"\n{head}{rows}\n"
 
 
@@ -50,7 +53,7 @@ def batch():
 
 def benchmark():
     """The table of ``poolcli bench --preset headline``."""
-    return f"\n{results.overview(results.from_json((PERF / 'headline.json').read_bytes()))}\n"
+    return f"\n{tables.overview(document.from_json((PERF / 'headline.json').read_bytes()))}\n"
 
 
 def rendered(text):

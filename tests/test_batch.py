@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +19,24 @@ import oracle
 import pytest
 from PIL import Image
 
+from poolcli.core import pooling
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
-from poolcli.errors import InputError, OutputError, PoolWarning, UsageError
-from poolcli.jobs import batch, manifest, plan, records, runner, tree
+from poolcli.errors import InputError, OutputError, PoolError, PoolWarning, UsageError, warn_once
+from poolcli.jobs import batch, manifest, naming, records, runner, tree
+from poolcli.jobs.request import MAX_PIXELS, Output, Picture, Request
 from poolcli.media import files, formats
 
 PNG, JPEG, GIF = (formats.by_name(name) for name in ("png", "jpeg", "gif"))
 
 
 def found(*paths, format=PNG, **values):
-    return [tree.Found(f"in/{path}", path, stamp=plan.Stamp(9, 1), format=format, **values) for path in paths]
+    return [tree.Found(f"in/{path}", path, stamp=naming.Stamp(9, 1), format=format, **values) for path in paths]
 
 
 def outputs(paths, template=tree.MIRROR, format=None, identity=lambda _: None):
-    jobs = tree.plan_jobs(
-        paths, "out", template=template, method=lookup("avg"), window=Window("3x2"), format=format, identity=identity
-    )
+    request = Request(lookup("avg"), Window("3x2"))
+    jobs = tree.plan_jobs(paths, "out", template, request, format=Output(format=format).format, identity=identity)
     return [job.output for job in jobs]
 
 
@@ -78,6 +82,20 @@ def test_a_plan_that_would_lose_something_is_refused(paths, options, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("window", "spelled"),
+    [
+        (Window(3), "3s3"),
+        (Window("3x3", "2x2"), "3s2"),
+        (Window("3x2", 1), "3x2s1"),
+        (Window((3, 3, 3)), "3s3"),
+        (Window((3, 1, 3), 2), "3x1x3s2"),
+    ],
+)
+def test_a_name_spells_one_number_for_all_axes_or_one_for_each(window, spelled):
+    assert naming.filled("{kernel}s{stride}", "a.png", None, Request("max", window)) == spelled
+
+
 def test_a_file_found_twice_is_one_job_and_an_unlisted_folder_is_a_failure():
     bad = tree.Found("in/s", "s", error=InputError("cannot be listed"))
     assert outputs([*found("a.png"), *found("a.png"), bad]) == ["out/a.png", None]
@@ -118,11 +136,11 @@ def test_which_files_are_looked_at(rules, taken):
     ("one", "counts"),
     [
         (tree.Found("x.txt", "x.txt", named=True), True),  # named
-        (tree.Found("x.txt", "x.txt", stamp=plan.Stamp(5, 1)), False),
-        (tree.Found("x.png", "x.png", stamp=plan.Stamp(5, 1)), False),  # text by its content
-        (tree.Found("x.dat", "x.dat", stamp=plan.Stamp(5, 1), format=PNG), True),
-        (tree.Found("x.png", "x.png", stamp=plan.Stamp(0, 1)), True),  # no content: its name decides
-        (tree.Found(".keep", ".keep", stamp=plan.Stamp(0, 1)), False),
+        (tree.Found("x.txt", "x.txt", stamp=naming.Stamp(5, 1)), False),
+        (tree.Found("x.png", "x.png", stamp=naming.Stamp(5, 1)), False),  # text by its content
+        (tree.Found("x.dat", "x.dat", stamp=naming.Stamp(5, 1), format=PNG), True),
+        (tree.Found("x.png", "x.png", stamp=naming.Stamp(0, 1)), True),  # no content: its name decides
+        (tree.Found(".keep", ".keep", stamp=naming.Stamp(0, 1)), False),
         (tree.Found("x.png", "x.png"), True),  # cannot be looked at
         (tree.Found("socket", "socket"), False),
         (tree.Found("s", "s", error=InputError("x")), True),
@@ -134,18 +152,15 @@ def test_what_counts_as_an_input(one, counts):
 
 # --- the manifest's rules, without files -------------------------------------------------------------------------
 
-JOB = plan.Job("in/a.png", "out/a.png", PNG, plan.Stamp(9, 1))
-REQUEST = records.Request(lookup("avg"), Window(2).over(2))
+JOB = naming.Job("in/a.png", "out/a.png", PNG, naming.Stamp(9, 1))
+REQUEST = Request(lookup("avg"), Window(2))
 
 
 def line(status, size=5, **values):
     given = {
         "status": status,
         "name": "a.png",
-        "source": os.path.abspath("in/a.png"),
-        "stamp": JOB.stamp,
-        "parameters": manifest.parameters(JOB, REQUEST),
-        "version": manifest.__version__,
+        "origin": manifest.origin(JOB, REQUEST),
         "bytes": size,
         "span": (0, 1),
     }
@@ -161,7 +176,8 @@ def history(*lines):
 
 def step(histories, size=5, mtime=2, exists="error", *, resume=True):
     there = None if size is None else os.stat_result((0, 0, 0, 0, 0, 0, size, 0, mtime, 0), {"st_mtime_ns": mtime})
-    (one,) = batch.steps([JOB], REQUEST, "out", histories, exists=exists, resume=resume, look=lambda _: there)
+    settings = batch.Settings("out", exists=exists, resume=resume)
+    (one,) = batch.decided([JOB], REQUEST, settings, histories, look=lambda _: there)
     return (one.skip, one.force)
 
 
@@ -180,12 +196,7 @@ DONE, STARTED, FAILED = line("done"), line("started"), line("failed", None)
         ([STARTED, DONE], 5, ("up to date", False)),
         ([DONE, FAILED], 5, (None, True)),
         ([STARTED, FAILED], 5, (None, True)),
-        ([line("done", version="0")], 5, (None, True)),
-        ([line("done", parameters="x")], 5, (None, True)),
-        ([line("done", stamp=plan.Stamp(9, 2))], 5, (None, True)),
-        ([line("done", stamp=plan.Stamp(8, 1))], 5, (None, True)),
-        ([line("done", stamp=None)], 5, (None, True)),
-        ([line("done", source="/elsewhere/a.png")], 5, (None, True)),
+        ([line("done", origin="another")], 5, (None, True)),
     ],
 )
 def test_what_a_resumed_run_does(lines, size, expected):
@@ -215,22 +226,211 @@ def test_exists_says_nothing_of_outputs_that_the_manifest_names():
         assert step(history(DONE), exists=policy, resume=False) == (None, True)
 
 
-def test_parameters_are_what_decides_the_bytes():
-    one = manifest.parameters(JOB, REQUEST)
-    same = records.Request(lookup("avg"), Window("2x2").over(2), engine="numpy", threads=7, max_pixels=5)
+def test_the_origin_of_an_output_is_what_decides_its_bytes(monkeypatch):
+    one = manifest.origin(JOB, REQUEST)
+    same = Request(lookup("avg"), Window("2"), engine="numpy", threads=7, max_pixels=5)
     others = [
-        records.Request(lookup("max"), Window(2)),
-        records.Request(lookup("avg"), Window(2, 1)),
-        records.Request(lookup("avg"), Window(2, ceil=True)),
-        records.Request(lookup("avg"), Window(2), dtype="uint8"),
-        records.Request(lookup("avg"), Window(2), quality=80),
-        records.Request(lookup("avg"), Window(2), layout="HW"),
-        records.Request(lookup("avg"), Window(2), key="x"),
+        Request(lookup("max"), Window(2)),
+        Request(lookup("avg"), Window(2, 1)),
+        Request(lookup("avg"), Window(2, ceil=True)),
+        Request(lookup("avg"), Window(2), dtype="uint8"),
+        Request(lookup("avg"), Window(2), picture=Picture(80)),
+        Request(lookup("avg"), Window(2), layout="HW"),
+        Request(lookup("avg"), Window(2), key="x"),
     ]
-    assert manifest.parameters(JOB, same) == one
-    hashes = {manifest.parameters(JOB, other) for other in others}
-    hashes.add(manifest.parameters(plan.Job("in/a.png", "out/a.png", JPEG), REQUEST))
-    assert len(hashes | {one}) == len(others) + 2
+    assert manifest.origin(JOB, same) == one
+    hashes = {manifest.origin(JOB, other) for other in others}
+    for changed in (
+        {"format": JPEG},
+        {"input": "elsewhere/a.png"},
+        {"stamp": naming.Stamp(9, 2)},
+        {"stamp": naming.Stamp(8, 1)},
+        {"stamp": None},
+    ):
+        hashes.add(manifest.origin(replace(JOB, **changed), REQUEST))
+    monkeypatch.setattr(manifest, "__version__", "0")
+    hashes.add(manifest.origin(JOB, REQUEST))
+    assert len(hashes | {one}) == len(others) + 7
+
+
+def test_an_input_that_could_not_be_looked_at_is_never_up_to_date():
+    unknown = replace(JOB, stamp=None)
+    kept = history(line("done", origin=manifest.origin(unknown, REQUEST)))["a.png"]
+    assert not kept.current(unknown, REQUEST, 5)
+
+
+# --- the manifest's file -----------------------------------------------------------------------------------------
+
+
+def noted(name, *, status="done", size=5, durable=False):
+    """Append one line to the manifest of ``out``; return the whole file."""
+    job = naming.Job(f"in/{name}", f"out/{name}", PNG, naming.Stamp(9, 1))
+    with manifest.opened("out", durable=durable) as kept:
+        kept.add(records.Record(status, job, REQUEST), size)
+    return Path("out", tree.OWN, manifest.NAME).read_bytes()
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("there")
+def test_a_line_follows_a_whole_one_and_is_kept_apart_from_a_torn_one():
+    one = noted("a.png")
+    both = noted("b.png")
+    assert both.startswith(one)
+    assert [line.count(b"{") > 0 for line in both.splitlines()] == [True, True]  # no empty line between
+    with manifest.opened("other", durable=False) as kept:
+        for name in ("a.png", "b.png"):
+            kept.add(records.Record("done", naming.Job(name, f"other/{name}", PNG), REQUEST))
+    path = Path("other", tree.OWN, manifest.NAME)
+    assert path.read_bytes().count(b"\n") == 2
+    assert path.stat().st_mode & 0o111 == 0
+    path = Path("out", tree.OWN, manifest.NAME)
+    path.write_bytes(both[:-20])  # killed in the middle of a line
+    assert noted("c.png") == both[:-20] + b"\n" + noted("c.png")[len(both[:-20]) + 1 :].splitlines(keepends=True)[0]
+    path.write_bytes(both[:-1])  # killed before the last byte
+    noted("c.png")
+    assert set(manifest.load("out")) == {"a.png", "b.png", "c.png"}
+
+
+@pytest.mark.usefixtures("there")
+def test_a_write_that_fails_half_way_spoils_no_other_line(monkeypatch):
+    real, job = os.write, naming.Job("in/a.png", "out/a.png", PNG)
+    with manifest.opened("out", durable=False) as kept:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", lambda descriptor, text: real(descriptor, text[: len(text) // 2]))
+            with pytest.raises(OutputError, match="manifest cannot be written: no space left on device"):
+                kept.add(records.Record("done", job, REQUEST))
+        kept.add(records.Record("failed", job, REQUEST))
+    assert list(manifest.load("out")["a.png"].lines) == ["failed"]
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schema", "poolcli/2"),
+        ("status", "skipped"),
+        ("status", "planned"),
+        ("name", None),
+        ("out", 5),
+        ("origin", None),
+    ],
+)
+def test_a_line_of_another_schema_or_status_or_without_sense_counts_for_nothing(key, value):
+    document = json.loads(noted("a.png"))
+    text = json.dumps({k: v for k, v in document.items() if k != key} | ({} if value is None else {key: value}))
+    Path("out", tree.OWN, manifest.NAME).write_text(text + "\n")
+    assert manifest.load("out") == {}
+
+
+@pytest.mark.usefixtures("there")
+def test_a_line_holds_what_it_is_compared_by():
+    document = json.loads(noted("a.png"))
+    assert (document["name"], document["out"]["bytes"]) == ("a.png", 5)
+    line = manifest.load("out")["a.png"].last
+    assert (line.status, line.bytes, line.origin) == ("done", 5, manifest.origin(JOB, REQUEST))
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_durable_manifest_makes_its_folders_and_lines_outlive_a_loss_of_power(monkeypatch, durable):
+    synced, lines_synced = [], []
+    monkeypatch.setattr(files, "sync", lambda folder: synced.append(os.path.relpath(folder)))
+    monkeypatch.setattr(os, "fsync", lines_synced.append)
+    noted("a.png", durable=durable)
+    assert synced == ([".", "out", f"out/{tree.OWN}"] if durable else [])
+    assert len(lines_synced) == durable
+    assert os.path.isdir(f"out/{tree.OWN}")
+
+
+# --- lists of files ----------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stdin", "got"), [(None, "a closed one"), (Terminal(), "a terminal")])
+def test_a_list_on_a_terminal_or_a_closed_stdin_is_refused(monkeypatch, stdin, got):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(UsageError) as caught:
+        tree.listed("-", null=False)
+    assert caught.value.message == f"standard input must be a list of files, got {got}"
+
+
+def test_a_list_on_stdin_is_read(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a b\n\nc\xff\n")))
+    assert tree.listed("-", null=False) == ["a b", os.fsdecode(b"c\xff")]
+
+
+# --- hints -------------------------------------------------------------------------------------------------------
+
+
+def hint(call):
+    with pytest.raises(PoolError) as caught:
+        call()
+    return caught.value.hint
+
+
+@pytest.mark.usefixtures("there")
+def test_each_refusal_says_what_helps():
+    names = "names with {dir}, {name} or {stem} differ"
+    assert hint(lambda: outputs(found("a.png", "s/a.png"), tree.FLAT)) == names
+    assert hint(lambda: outputs(found("a.gif", format=GIF))) == "format=png, or output=x.png"
+    assert hint(lambda: outputs(found("a.png"), "{stem}.xyz")).startswith("format=NAME, or one of .png")
+    assert hint(lambda: outputs(found("a.png"), "{stem}.jpg", "png")) == "drop format, or change the suffix"
+    assert hint(lambda: outputs(found("a.png"), identity=lambda _: 1)) is None
+    os.makedirs("in/s/t")
+    assert hint(lambda: tree.check_apart(["in"], "in/s/t", tree.Rules())) == "exclude='s/t' leaves it out"
+    assert hint(lambda: tree.check_apart(["in"], "in", tree.Rules())) == "choose another folder"
+    assert hint(lambda: step({})) == "exists=skip, newer or overwrite"
+    assert hint(lambda: tree.Rules(null=True)) == "files_from=FILE"
+    assert hint(lambda: list(tree.find([], tree.Rules()))) == "files_from=FILE lists them"
+    assert "pool - a picture" in hint(lambda: list(tree.find(["-"], tree.Rules())))
+    with manifest.opened("out", durable=False):
+        assert hint(lambda: noted("a.png")) == "wait for it, or choose another folder"
+
+
+@pytest.mark.usefixtures("there")
+def test_an_output_below_the_source_is_fine_where_the_walk_does_not_go():
+    os.makedirs("in/s/t")
+    tree.check_apart(["in"], "in/s/t", tree.Rules(exclude=("s",)))
+    tree.check_apart(["in"], "in/s/t", tree.Rules(exclude=("t",)))
+    tree.check_apart(["in"], "in/s/t", tree.Rules(max_depth=2))
+    tree.check_apart(["in"], "other", tree.Rules())
+    tree.check_apart(["in/file"], "in", tree.Rules())
+    with pytest.raises(UsageError, match="must lie outside the input folder in"):
+        tree.check_apart(["other", "in"], "in/s/t", tree.Rules(max_depth=3))
+
+
+def test_a_batch_is_refused_settings_that_make_no_sense():
+    for values, said in (
+        ({"output": "-"}, "output must be a folder"),
+        ({"template": "x", "flat": True}, "flat must be used without template"),
+        ({"exists": "ask"}, "exists must be one of"),
+        ({"jobs": 0}, "jobs must be a whole number from 1"),
+        ({"max_memory": "much"}, "max_memory must be a whole number"),
+        ({"max_errors": 0}, "max_errors must be a whole number"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            batch.Settings(**{"output": "out"} | values)
+    with pytest.raises(UsageError, match="max_depth must be a whole number from 1"):
+        tree.Rules(max_depth=0)
+
+
+def test_settings_of_a_batch_are_settled_once():
+    from poolcli.core.threads import usable_cpus
+
+    usual = batch.Settings("out")
+    assert (usual.jobs, usual.max_memory, usual.max_errors) == (usable_cpus(), batch.allowed_memory() // 4, None)
+    assert (usual.exists, usual.resume, usual.durable) == ("error", True, False)
+    assert (usual.names, batch.Settings("out", flat=True).names) == (tree.MIRROR, tree.FLAT)
+    asked = batch.Settings("out", template="{name}", jobs="3", max_memory="2K", max_errors=1)
+    assert (asked.names, asked.jobs, asked.max_memory, asked.max_errors) == ("{name}", 3, 2000, 1)
 
 
 # --- real folders ------------------------------------------------------------------------------------------------
@@ -340,13 +540,13 @@ def test_a_named_file_always_counts(cli):
         (["-o", "out"], "must be given folders or files"),
         (["-", "-o", "out"], "got -"),
         (["in", "-o", "-"], "got -"),
-        (["in", "-0", "-o", "out"], "-0 must be used with --files-from"),
+        (["in", "-0", "-o", "out"], "null must be used with a list of files\nhint: --files-from file"),
         (["--files-from", "none", "-o", "out"], "none: no such file"),
-        (["in", "--flat", "--template", "x", "-o", "out"], "--flat"),
+        (["in", "--flat", "--template", "x", "-o", "out"], "flat must be used without template"),
         (["in", "--flat", "-o", "out"], "outputs must differ"),
         (["in", "--exists", "ask", "-o", "out"], "exists must be one of error, skip, newer, overwrite, got 'ask'"),
         (["in", "-F", "gif", "-o", "out"], "gif"),
-        (["in", "-j", "0", "-o", "out"], "--jobs"),
+        (["in", "-j", "0", "-o", "out"], "jobs must be a whole number from 1"),
         (["in", "--max-memory", "much", "-o", "out"], "max-memory"),
         (["in", "--max-errors", "0", "-o", "out"], "--max-errors"),
         (["in", "-k", "0", "-o", "out"], "kernel"),
@@ -381,6 +581,15 @@ def test_an_output_folder_below_the_source_is_fine_when_it_is_left_out(cli):
     for _ in range(2):
         assert cli("batch", "in", "-o", "in/out", "-x", "out").code == 0
     assert sorted(contents("in/out")) == sorted(names)
+
+
+def test_a_listed_file_always_counts(cli):
+    with open("notes.txt", "w") as file:
+        file.write("text")
+    with open("list", "w") as file:
+        file.write("notes.txt\n")
+    done = cli("batch", "--files-from", "list", "-o", "out")
+    assert (done.code, "error: notes.txt: not a picture or tensor" in done.err) == (3, True)
 
 
 @pytest.mark.parametrize("end", ["\n", "\0"])
@@ -559,6 +768,23 @@ def test_records_and_bytes_are_the_same_for_any_number_of_jobs(cli, monkeypatch,
     assert contents("out") == contents("expected")
 
 
+@pytest.mark.parametrize(("jobs", "expected"), [(1, [4, 3, 2, 1]), (2, [1, 1, 2, 2])])
+def test_each_file_knows_how_many_like_it_a_thread_has_ahead(cli, monkeypatch, jobs, expected):
+    photos("in", 5)
+    assert cli("batch", "in", "-o", "out").code == 0
+    for name in ("p1.png", "p2.png", "p4.png", "s0/p.png"):  # the fifth is skipped
+        os.remove(f"out/{name}")
+    real, ahead = runner.run, []
+
+    def run(job, request, **options):
+        ahead.append(options["ahead"])
+        return real(job, request, **options)
+
+    monkeypatch.setattr(runner, "run", run)
+    assert cli("batch", "in", "-o", "out", "-j", jobs).code == 0
+    assert (ahead if jobs == 1 else sorted(ahead)) == expected
+
+
 def test_a_bug_in_one_file_is_a_record_and_stops_nothing(cli, monkeypatch):
     photos("in", 3)
     real = runner.run
@@ -579,6 +805,28 @@ def test_max_errors_stops_early_and_says_so(cli):
     assert "error: stopped early: 2 failed; 0 of 9 files done" in done.err
     assert "not done" in done.err
     assert cli("batch", "in", "-o", "out", "--json").out.count(b'"status": "done"') == 6
+
+
+@pytest.mark.usefixtures("there")
+def test_nothing_is_written_once_a_batch_is_dropped(monkeypatch):
+    entered, go, written = threading.Event(), threading.Event(), []
+
+    def run(job, request, *, write, **_):
+        entered.set()
+        assert go.wait(20)
+        written.append(write(job.output, [b"late"], overwrite=True))
+        return records.Record("done", job, request), None
+
+    monkeypatch.setattr(runner, "run", run)
+    with manifest.opened("out", durable=False) as kept:
+        under_way = batch.Batch([JOB], REQUEST, batch.Settings("out"), kept)
+        thread = threading.Thread(target=lambda: list(under_way))
+        thread.start()
+        assert entered.wait(20)
+        assert list(under_way.drop(0)) == []
+        go.set()
+        thread.join(20)
+    assert (written, os.path.exists("out/a.png")) == ([], False)
 
 
 def test_a_folder_that_vanishes_fails_its_files_and_no_others(cli, monkeypatch):
@@ -685,13 +933,15 @@ def test_what_a_killed_run_left_is_removed_and_nobody_elses(cli):
     assert cli("batch", "in", "-o", "out").code == 0
     with manifest.opened("out", durable=False) as kept:
         mark = kept.mark
-    for name in (f".poolcli-{mark}0123abcd.tmp", ".poolcli-0123abcd.tmp"):
+    ours = f".poolcli-{mark}0123abcd.tmp"
+    theirs = [".poolcli-0123abcd.tmp", f".poolcli-{mark}notes", f"{mark}0123abcd.tmp", "draft.tmp"]
+    for name in (ours, *theirs):
         for folder in ("out", "out/s0", f"out/{tree.OWN}"):
             with open(f"{folder}/{name}", "w"):
                 pass
     assert cli("batch", "in", "-o", "out").code == 0
-    left = {os.path.join(where, name) for where, _, names in os.walk("out") for name in names if name.endswith(".tmp")}
-    assert left == {f"{folder}/.poolcli-0123abcd.tmp" for folder in ("out", "out/s0", f"out/{tree.OWN}")}
+    for folder in ("out", "out/s0", f"out/{tree.OWN}"):
+        assert {name for name in os.listdir(folder) if name in {ours, *theirs}} == set(theirs)
 
 
 def test_quiet_says_nothing_and_the_summary_agrees_with_the_disk(cli):
@@ -706,10 +956,10 @@ def test_quiet_says_nothing_and_the_summary_agrees_with_the_disk(cli):
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(cli, monkeypatch):
-    from poolcli.cli import report
+    from poolcli.cli import tally
 
     photos("in", 3)
-    monkeypatch.setattr(report, "EVERY", 0)
+    monkeypatch.setattr(tally, "EVERY", 0)
     err = cli("batch", "in", "-o", "out").err
     assert [text.split(",")[0] for text in err.splitlines()[:3]] == [f"{n} of 3 files" for n in (1, 2, 3)]
 
@@ -803,6 +1053,57 @@ def test_those_that_wait_for_memory_are_served_in_the_order_of_the_plan():
     assert order == [0, 1, 2, 3]
 
 
+class Impatient(batch.Memory):
+    """Drops who would have to wait."""
+
+    def _wait(self, free):
+        if not free():
+            raise batch.Dropped
+
+
+def fits(call):
+    try:
+        call()
+    except batch.Dropped:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("need", "expected"), [(40, True), (41, False)])
+def test_memory_that_other_jobs_hold_counts(need, expected):
+    memory = Impatient(100)
+    with memory.share(0, 1), memory.share(1, 1):
+        assert memory.take(0, 60) is False
+        assert fits(lambda: memory.take(1, need)) is expected
+    with memory.share(2, 1):  # all of it is given back
+        assert memory.take(2, 100) is False
+
+
+@pytest.mark.parametrize(("size", "expected"), [(40, True), (41, False)])
+def test_a_file_is_not_read_before_there_is_room_for_it(size, expected):
+    memory = Impatient(100)
+    with memory.share(0, 60):
+        assert fits(lambda: memory.share(1, size).__enter__()) is expected
+    with memory.share(2, 500):  # alone
+        pass
+
+
+def test_a_large_job_waits_for_those_that_decode_and_no_longer():
+    memory = Impatient(100)
+    with memory.share(0, 1), memory.share(1, 1):
+        with memory.share(2, 1):
+            assert memory.take(2, 50) is False
+            assert not fits(lambda: memory.take(0, 200))
+        assert memory.take(0, 200) is True
+
+
+@pytest.mark.parametrize(("need", "alone"), [(100, False), (101, True)])
+def test_what_needs_more_than_all_the_room_is_alone(need, alone):
+    memory = batch.Memory(100)
+    with memory.share(0, 1):
+        assert memory.take(0, need) is alone
+
+
 def test_a_closed_memory_lets_nobody_in():
     memory = batch.Memory(10)
     memory.close()
@@ -821,29 +1122,66 @@ def test_a_file_above_the_bound_uses_all_threads_and_others_one(cli):
     assert contents("out") == contents("alone")
 
 
-def test_warnings_stay_with_the_record_of_their_thread(monkeypatch):
-    import warnings
+def test_warnings_stay_with_the_record_of_their_thread(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    before = warnings.filters[:], warnings.showwarning
+    real, meet = pooling.engines.prepare, threading.Barrier(8)
 
-    def warned(job, request, *_, **__):
+    def prepare(*arguments, **options):
+        meet.wait(20)
         for number in range(20):
-            warnings.warn(f"{job.input} {number}", PoolWarning, stacklevel=1)
-            time.sleep(0.0002)
-        return records.Record("done", job.input, None, request), None
+            warn_once(f"{threading.current_thread().name} {number}")
+        meet.wait(20)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(runner, "_run", warned)
+    monkeypatch.setattr(pooling.engines, "prepare", prepare)
+    np.save("x.npy", np.zeros((4, 4)))
     said = {}
 
     def work(name):
-        said[name] = runner.run(plan.Job(name, None, None), REQUEST, force=False)[0].warnings
+        said[name] = runner.run(naming.Job("x.npy", None, None), REQUEST)[0].warnings
 
-    before = warnings.filters[:], warnings.showwarning
-    threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoolWarning)
+        threads = [threading.Thread(target=work, args=(f"t{n}",), name=f"t{n}") for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
     assert said == {f"t{n}": tuple(f"t{n} {i}" for i in range(20)) for n in range(8)}
     assert (warnings.filters, warnings.showwarning) == before
+
+
+def test_the_memory_of_a_job_is_its_files_and_three_times_its_arrays():
+    source = records.Side("png", (4, 5, 3), "uint16", 7)
+    result = records.Side("npy", (2, 2, 3), "float64")
+    record = records.Record("planned", JOB, REQUEST, None, source, result)
+    assert runner.memory(record) == 7 + 3 * (4 * 5 * 3 * 2 + 2 * 2 * 3 * 8)
+
+
+def test_a_stopwatch_adds_up_stages_and_the_whole(monkeypatch):
+    ticks = iter([100.0, 101.0, 103.0, 110.0, 114.0, 120.0])
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: next(ticks))
+    watch = runner.Stopwatch()
+    for _ in range(2):
+        with watch.stage("read"):
+            pass
+    assert watch.stop() == {"read": 6.0, "total": 20.0}
+
+
+@pytest.mark.parametrize(("quality", "good"), [(0, False), (1, True), (100, True), (101, False)])
+def test_a_quality_is_from_1_to_100(quality, good):
+    if good:
+        assert Picture(quality).quality == quality
+    else:
+        with pytest.raises(UsageError, match=f"quality must be from 1 to 100, got {quality}"):
+            Picture(quality)
+
+
+def test_what_nobody_asks_for_is_as_usual():
+    usual = Request()
+    assert (usual.method, usual.window, usual.max_pixels) == (lookup("max"), Window(2), MAX_PIXELS)
+    assert MAX_PIXELS == 10**9
 
 
 def test_failures_keep_no_arrays_alive():
@@ -853,7 +1191,7 @@ def test_failures_keep_no_arrays_alive():
     except OSError as cause:
         error.__cause__ = cause
         number = cause.errno
-    record = runner.failed(plan.Job("x", "y", None), REQUEST, error)
+    record = runner.failed(naming.Job("x", "y", None), REQUEST, error)
     assert error.__cause__.__traceback__ is not None
     assert record.error.message == "y: no space left on device"
     assert record.error.__cause__.errno == number
@@ -862,18 +1200,18 @@ def test_failures_keep_no_arrays_alive():
 
 SOAK = """
 import os, sys
-from poolcli.cli import report
+from poolcli.cli import tally
 from poolcli.cli.app import run
 
 seen = []
 
-def sample(meter, real=report.Meter.move):
+def sample(meter, real=tally.Meter.move):
     real(meter)
     with open("/proc/self/statm") as file:
         resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     seen.append((resident, len(os.listdir("/proc/self/fd"))))
 
-report.Meter.move = sample
+tally.Meter.move = sample
 code = run(["batch", sys.argv[1], "-o", sys.argv[2], "-q", "-j", "2", "--engine", sys.argv[3]])
 resident, descriptors = zip(*seen)
 print(code, len(seen), max(resident[300:]) - resident[300], max(descriptors), min(descriptors[9:]))

@@ -340,12 +340,12 @@ def hold(module, name):
         return real(*arguments, **options)
     setattr(module, name, slow)
 {stage}
-drop = batch.Run.drop
+drop = batch.Batch.drop
 def dropping(*arguments):
     open("ending", "w").close()
     {ending}
     return drop(*arguments)
-batch.Run.drop = dropping
+batch.Batch.drop = dropping
 from poolcli.__main__ import main
 main()
 """

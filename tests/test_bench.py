@@ -18,8 +18,8 @@ import pytest
 from poolcli.core.geometry import Window
 from poolcli.core.methods import METHODS
 from poolcli.errors import InputError, PoolError, UsageError
-from poolcli.measure import adapters, baseline, bench, cases, peers, plot, presets, results
-from poolcli.measure.adapters import Prepared
+from poolcli.measure import baseline, bench, cases, document, peers, plot, presets, tables, turns
+from poolcli.measure.calls import Prepared
 from poolcli.measure.cases import Case, Size
 from poolcli.measure.environment import Environment, environment
 from poolcli.measure.results import Results, Timing
@@ -54,56 +54,56 @@ def rest():
 
 def timed(clock, rules, spent=None, **contenders):
     calls = {name: clock.contender(name, *seconds) for name, seconds in contenders.items()}
-    return bench.interleave(calls, rules, spent=spent, clock=clock, rest=rest)
+    return turns.interleave(calls, rules, spent=spent, clock=clock, rest=rest)
 
 
 # Stopping rules
 
 
 def test_runs_until_both_least_runs_and_least_time_are_reached():
-    found = timed(Clock(), bench.Rules(warmup=0, min_runs=4, min_time=1, max_time=100), quick=[0.125], slow=[0.5])
+    found = timed(Clock(), turns.Rules(warmup=0, min_runs=4, min_time=1, max_time=100), quick=[0.125], slow=[0.5])
     assert len(found["quick"].seconds) == 8
     assert len(found["slow"].seconds) == 4
 
 
 def test_samples_are_seconds_of_the_clock_in_order():
-    found = timed(Clock(), bench.Rules(warmup=0, runs=3), a=[0.25, 0.5, 0.125])
+    found = timed(Clock(), turns.Rules(warmup=0, runs=3), a=[0.25, 0.5, 0.125])
     assert found["a"].seconds == (0.25, 0.5, 0.125)
 
 
 def test_warm_up_is_not_a_sample():
-    found = timed(Clock(), bench.Rules(warmup=2, runs=3), a=[9, 8, 1, 2, 3])
+    found = timed(Clock(), turns.Rules(warmup=2, runs=3), a=[9, 8, 1, 2, 3])
     assert found["a"].seconds == (1, 2, 3)
 
 
 def test_short_calls_are_warmed_up_in_every_round_for_another_ran_in_between():
     clock = Clock()
-    found = timed(clock, bench.Rules(warmup=1, runs=2), short=[0.001, 0.003, 0.002, 0.002, 0.004], long=[1])
+    found = timed(clock, turns.Rules(warmup=1, runs=2), short=[0.001, 0.003, 0.002, 0.002, 0.004], long=[1])
     assert clock.calls == ["short", "long", "short", "long", *["short"] * 3, "long"]  # for 4 ms and more
     assert found["short"].seconds == (0.003, 0.004)
 
 
 def test_no_warm_up_means_none_at_all():
     clock = Clock()
-    found = timed(clock, bench.Rules(warmup=0, runs=3), short=[0.001, 0.002, 0.003])
+    found = timed(clock, turns.Rules(warmup=0, runs=3), short=[0.001, 0.002, 0.003])
     assert found["short"].seconds == (0.001, 0.002, 0.003)
 
 
 def test_exactly_so_many_runs_however_long_they_take():
-    found = timed(Clock(), bench.Rules(warmup=1, runs=5, max_time=1), a=[2])
+    found = timed(Clock(), turns.Rules(warmup=1, runs=5, max_time=1), a=[2])
     assert found["a"].seconds == (2,) * 5
 
 
 def test_most_time_wins_over_least_runs_and_counts_every_call():
     clock = Clock()
-    found = timed(clock, bench.Rules(warmup=1, min_runs=10, min_time=1, max_time=3), spent={"a": 0.5}, a=[0.5])
+    found = timed(clock, turns.Rules(warmup=1, min_runs=10, min_time=1, max_time=3), spent={"a": 0.5}, a=[0.5])
     assert found["a"].seconds == (0.5,) * 4  # 0.5 of the check, 0.5 of the warm-up, 4 x 0.5
     assert len(clock.calls) == 5
 
 
 def test_a_warm_up_that_uses_up_the_time_is_the_only_sample():
     clock = Clock()
-    found = timed(clock, bench.Rules(warmup=3, max_time=3), a=[4])
+    found = timed(clock, turns.Rules(warmup=3, max_time=3), a=[4])
     assert found["a"].seconds == (4,)
     assert clock.calls == ["a"]
 
@@ -121,7 +121,7 @@ def test_a_warm_up_that_uses_up_the_time_is_the_only_sample():
 )
 def test_rule_out_of_range_is_refused(rule, message):
     with pytest.raises(UsageError, match=message):
-        bench.Rules(**rule)
+        turns.Rules(**rule)
 
 
 # Turns
@@ -129,19 +129,19 @@ def test_rule_out_of_range_is_refused(rule, message):
 
 def test_contenders_take_turns_round_by_round():
     clock = Clock()
-    timed(clock, bench.Rules(warmup=1, runs=2), a=[1], b=[1], c=[1])
+    timed(clock, turns.Rules(warmup=1, runs=2), a=[1], b=[1], c=[1])
     assert clock.calls == ["a", "b", "c"] * 3
 
 
 def test_who_is_done_leaves_the_round():
     clock = Clock()
-    timed(clock, bench.Rules(warmup=0, min_runs=2, min_time=2, max_time=100), a=[1], b=[0.5])
+    timed(clock, turns.Rules(warmup=0, min_runs=2, min_time=2, max_time=100), a=[1], b=[0.5])
     assert clock.calls == ["a", "b", "a", "b", "b", "b"]
 
 
 def test_garbage_is_not_collected_between_samples():
     collecting = []
-    bench.interleave({"a": lambda: collecting.append(gc.isenabled())}, bench.Rules(runs=2), rest=rest)
+    turns.interleave({"a": lambda: collecting.append(gc.isenabled())}, turns.Rules(runs=2), rest=rest)
     assert set(collecting) == {False}
     assert gc.isenabled()
 
@@ -151,7 +151,7 @@ def test_collection_is_on_again_after_an_interruption():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench.interleave({"a": interrupted}, bench.Rules(), rest=rest)
+        turns.interleave({"a": interrupted}, turns.Rules(), rest=rest)
     assert gc.isenabled()
 
 
@@ -161,17 +161,33 @@ def test_what_breaks_one_contender_does_not_end_the_others():
     def broken():
         raise RuntimeError("no such kernel\nand a long trace")
 
-    found = bench.interleave(
-        {"broken": broken, "a": clock.contender("a", 1)}, bench.Rules(warmup=0, runs=2), clock=clock, rest=rest
+    found = turns.interleave(
+        {"broken": broken, "a": clock.contender("a", 1)}, turns.Rules(warmup=0, runs=2), clock=clock, rest=rest
     )
     assert found["broken"].failure == "RuntimeError: no such kernel"
     assert found["a"].seconds == (1, 1)
 
 
+def test_a_rest_lasts_until_the_processors_do(monkeypatch):
+    slept = []
+    busy = iter([10**9, 10**9 + 5 * 10**6, 2 * 10**9, 2 * 10**9])
+    monkeypatch.setattr(turns.time, "process_time_ns", lambda: next(busy))
+    monkeypatch.setattr(turns.time, "sleep", slept.append)
+    turns.settle()
+    assert len(slept) == 2
+
+
+def test_processor_seconds_are_the_mean_of_all_runs(monkeypatch):
+    used = iter([(0.0, 0.0), (1.0, 0.5), (2.0, 1.0), (5.0, 1.0), (5.0, 1.0), (7.0, 2.0)])
+    monkeypatch.setattr(turns, "_processor_seconds", lambda: next(used))
+    found = timed(Clock(), turns.Rules(warmup=1, runs=2), a=[1])["a"]
+    assert (found.user, found.system) == (2.0, 0.5)  # 1 + 3 + 2 and 0.5 + 0 + 1 of three runs
+
+
 def test_every_call_is_preceded_by_a_rest():
     seen = []
-    rules = bench.Rules(warmup=1, runs=1)
-    bench.interleave({"a": lambda: seen.append("a")}, rules, rest=lambda: seen.append("rest"))
+    rules = turns.Rules(warmup=1, runs=1)
+    turns.interleave({"a": lambda: seen.append("a")}, rules, rest=lambda: seen.append("rest"))
     assert seen == ["rest", "a", "rest", "a"]
 
 
@@ -227,13 +243,17 @@ def test_doubled_tokens_are_one_case():
         (cases.sizes, "8x9:HQ", r"size '8x9:HQ': layout must be different letters of DHWLT"),
         (cases.sizes, "8x9:CHW", r"size '8x9:CHW': layout must have one letter for each axis"),
         (cases.sizes, "64x64x3", r"size '64x64x3': layout must be given"),
-        (cases.sizes, "8x9:HW:float", r"dtype must be one of u8, u16, .*, f64 or its NumPy name, got 'float'"),
+        (
+            cases.sizes,
+            "8x9:HW:float",
+            r"size '8x9:HW:float': dtype must be one of bool, uint8, .*, float64, got 'float'",
+        ),
         (cases.sizes, "0x8x9x9:NCHW", r"size must have no empty axis, got '0x8x9x9:NCHW'"),
         (cases.windows, "3s2", r"window must look like k3, k3s2 or k3x2s1p1d2c, got '3s2'"),
         (cases.windows, "k3d2s1", r"window must look like"),
         (cases.windows, "k0", r"kernel must be a number from 1"),
         (cases.windows, "k2,,k3", r"window must be a comma separated list without gaps"),
-        (cases.methods, "max,medain", r"method must be one of max, min, avg, sum, l2, got 'medain'"),
+        (cases.methods, "max,medain", rf"method must be one of {', '.join(METHODS)}, got 'medain'"),
         (cases.threads, "1,0", r"threads must be a whole number from 1, got '0'"),
         (presets.lookup, "slow", r"preset must be one of quick, headline, growth, got 'slow'"),
     ],
@@ -267,7 +287,7 @@ def test_preset_is_made_of_values_that_parse(preset):
     assert cases.methods(options.pop("-m"))
     assert cases.windows(options.pop("-w"))
     assert options.pop("--peers") == "auto"
-    assert bench.Rules(**{name[2:].replace("-", "_"): float(value) for name, value in options.items()})
+    assert turns.Rules(**{name[2:].replace("-", "_"): float(value) for name, value in options.items()})
 
 
 # Whole cases
@@ -277,19 +297,19 @@ def small(method="max", shape=(8, 9), layout="HW", window=None, dtype="float32")
     return Case(Size(shape, layout, dtype), method, window or Window(2), 1)
 
 
-RULES = bench.Rules(min_runs=3, min_time=0, max_time=60)
+RULES = turns.Rules(min_runs=3, min_time=0, max_time=60)
 
 
 def run(case, **options):
     return next(bench.run([case], engines=["numpy"], rules=RULES, **options))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["max", "min", "avg", "sum", "l2"])
 def test_every_method_is_timed_beside_the_limit_and_numpy(method):
     timings = run(small(method), peers=peers.select("numpy"))
     assert [timing.contender for timing in timings] == ["limit", "poolcli numpy", "numpy"]
     assert {timing.status for timing in timings} == {"done"}
-    assert [len(timing.seconds) for timing in timings] == [3, 3, 3]
+    assert [len(timing.times) for timing in timings] == [3, 3, 3]
     assert not any(timing.differs for timing in timings)
     assert timings[1].difference == 0
 
@@ -324,10 +344,10 @@ def test_window_larger_than_the_input_is_refused_and_the_others_run():
 
 
 def test_case_that_does_not_fit_in_memory_is_refused_before_it_is_allocated(monkeypatch):
-    monkeypatch.setattr(bench, "free_memory", lambda: 1000)
-    (refused,) = run(small(shape=(100, 100)))
+    monkeypatch.setattr(bench, "free_memory", lambda: 2 * 10**7)
+    (refused,) = run(small(shape=(4000, 4000), dtype="uint8", window=Window(4, 1)))
     assert refused.status == "refused"
-    assert re.match(r"memory must hold about .* GB, got .* GB free", refused.reason)
+    assert re.match(r"memory must hold about 0\.1 GB, got 0\.0 GB free", refused.reason)
 
 
 def test_memory_error_is_a_refusal():
@@ -343,65 +363,65 @@ def test_what_a_peer_cannot_do_is_a_record_with_its_reason():
     assert (timings[-1].status, timings[-1].reason) == ("skipped", "no padding, no overhang")
 
 
-def with_numpy_peer(monkeypatch, prepare):
-    monkeypatch.setattr(adapters, "numpy_max", prepare)
-    return run(small(), peers=peers.select("numpy"))[-1]
+def numpy_peer(prepare):
+    """Return a peer whose one call is made ready by *prepare*."""
+    (call,) = [call for call in peers.LIBRARIES["numpy"].calls if call.method == "max"]
+    return replace(peers.LIBRARIES["numpy"], calls=(replace(call, prepare=prepare),))
 
 
-def test_peer_with_other_values_is_marked(monkeypatch):
-    def prepare(_adapter, array, case):
+def test_peer_with_other_values_is_marked():
+    def prepare(array, case):
         wrong = np.zeros(case.out.shape, array.dtype)
         return Prepared(lambda: None, lambda _: wrong)
 
-    timing = with_numpy_peer(monkeypatch, prepare)
+    timing = run(small(), peers=[numpy_peer(prepare)])[-1]
     assert timing.status == "done"
     assert timing.differs
     assert 0 < timing.difference <= 1
     assert timing.tolerance == 0
 
 
-def test_peer_that_breaks_is_a_record(monkeypatch):
-    def prepare(_adapter, _array, _case):
+def test_peer_that_breaks_is_a_record():
+    def prepare(_array, _case):
         raise RuntimeError("symbol not found")
 
-    timing = with_numpy_peer(monkeypatch, prepare)
+    timing = run(small(), peers=[numpy_peer(prepare)])[-1]
     assert (timing.status, timing.reason) == ("failed", "RuntimeError: symbol not found")
 
 
-def test_peer_that_is_too_long_on_the_crop_is_not_run_again(monkeypatch):
+def test_peer_that_is_too_long_on_the_crop_is_not_run_again():
     clock, calls = Clock(), []
 
-    def prepare(_adapter, array, case):
+    def prepare(array, case):
         def call():
             calls.append(array.shape)
             clock.now += 70 * SECOND
 
         return Prepared(call, lambda _: np.zeros(case.out.shape, array.dtype))
 
-    monkeypatch.setattr(adapters, "numpy_max", prepare)
     case = small(shape=(16, 16))
     numpy_row = next(
-        bench.run([case], engines=["numpy"], peers=peers.select("numpy"), rules=replace(RULES, runs=2), clock=clock)
+        bench.run([case], engines=["numpy"], peers=[numpy_peer(prepare)], rules=replace(RULES, runs=2), clock=clock)
     )[-1]
     assert numpy_row.lower_bound
-    assert numpy_row.seconds == (70,)
+    assert numpy_row.times == (70,)
     assert len(calls) == 1
 
 
 def test_own_first_call_may_compile_for_longer_than_allowed(monkeypatch):
     clock, first = Clock(), iter([100 * SECOND])
-    pool = bench.pool
+    pool = bench.pooling.run
 
     def compiling(*args, **options):
         clock.now += next(first, SECOND)
         return pool(*args, **options)
 
-    monkeypatch.setattr(bench, "pool", compiling)
-    rules = bench.Rules(warmup=0, min_runs=2, min_time=0, max_time=50)
+    monkeypatch.setattr(bench.pooling, "run", compiling)
+    rules = turns.Rules(warmup=0, min_runs=2, min_time=0, max_time=50)
     own = next(bench.run([small()], engines=["numpy"], rules=rules, clock=clock))[1]
     assert own.first_call == 100
     assert not own.lower_bound
-    assert own.seconds == (1, 1)
+    assert own.times == (1, 1)
 
 
 def test_crop_keeps_the_format_and_room_for_a_few_windows():
@@ -437,11 +457,26 @@ def test_limit_copies_every_byte_on_the_threads_that_pooling_has(monkeypatch):
     assert shared == [([(0, third), (third, 2 * third), (2 * third, 3 * third)], 3), ([(0, third - 1)], 1)]
 
 
+def test_limit_reads_and_writes_as_much_as_the_case(monkeypatch):
+    copied = []
+    monkeypatch.setattr(bench, "copy", lambda count, threads: lambda: copied.append((count, threads)))
+    case = small()
+    run(case)
+    assert set(copied) == {(case.bytes // 2, case.threads)}
+
+
 def test_noise_is_the_same_for_a_seed():
     size = Size((5, 6), "HW", "int16")
     assert np.array_equal(bench.noise(size, 7), bench.noise(size, 7))
     assert not np.array_equal(bench.noise(size, 7), bench.noise(size, 8))
     assert bench.noise(size).dtype == np.int16
+
+
+def test_bool_is_a_dtype_as_any_other():
+    (size,) = cases.sizes("8x9:HW:bool")
+    assert cases.sizes(size.token) == (size,)
+    timings = run(Case(size, "max", Window(2), 1), peers=peers.select("numpy"))
+    assert [(timing.status, timing.reason) for timing in timings[1:]] == [("done", ""), ("skipped", "no max of bool")]
 
 
 # The document
@@ -450,8 +485,8 @@ MACHINE = Environment(
     "Fast CPU",
     2,
     "Linux x86_64",
-    (("poolcli", "0.1.0"), ("python", "3.11.7"), ("numpy", "2.4.6"), ("numba", "0.68.1")),
-    (),
+    {"poolcli": "0.1.0", "python": "3.11.7", "numpy": "2.4.6", "numba": "0.68.1"},
+    {},
 )
 
 
@@ -459,8 +494,8 @@ def results_of(*timings, machine=MACHINE):
     return Results(machine, "poolcli bench --size 8x9", "2026-01-31T12:00:00+00:00", timings)
 
 
-def timing(contender="poolcli numba", seconds=(0.002, 0.001, 0.003), case=None, **fields):
-    return Timing(case or small(), contender, "done", seconds=seconds, **fields)
+def timing(contender="poolcli numba", times=(0.002, 0.001, 0.003), case=None, **fields):
+    return Timing(case or small(), contender, "done", times=times, **fields)
 
 
 def a_benchmark():
@@ -478,24 +513,29 @@ def a_benchmark():
 
 def test_document_comes_back_as_it_was():
     before = a_benchmark()
-    assert results.from_json(results.to_json(before)) == before
+    assert document.from_json(document.to_json(before)) == before
 
 
 def test_document_of_a_real_run_comes_back_as_it_was():
     machine = environment()
     assert machine.usable_cpus >= 1
-    assert {"poolcli", "python", "numpy", "numba"} <= dict(machine.versions).keys()
+    assert {"poolcli", "python", "numpy", "numba"} <= machine.versions.keys()
     before = results_of(*run(small("l2"), peers=peers.select("numpy")), machine=machine)
-    assert results.from_json(results.to_json(before)) == before
+    assert document.from_json(document.to_json(before)) == before
+
+
+def test_time_that_no_clock_saw_comes_back_as_it_was():
+    before = results_of(timing(times=(0.0, 0.0)))
+    assert document.from_json(document.to_json(before)) == before
 
 
 def test_document_has_the_keys_of_its_schema():
-    document = json.loads(results.to_json(a_benchmark()))
-    assert document["schema"] == "poolcli/1"
-    assert document["kind"] == "bench"
-    assert document["environment"]["cpu"] == "Fast CPU"
-    assert document["environment"]["versions"]["numba"] == "0.68.1"
-    own = document["results"][1]
+    found = json.loads(document.to_json(a_benchmark()))
+    assert found["schema"] == "poolcli/1"
+    assert found["kind"] == "bench"
+    assert found["environment"]["cpu"] == "Fast CPU"
+    assert found["environment"]["versions"]["numba"] == "0.68.1"
+    own = found["results"][1]
     assert own["times"] == [0.002, 0.001, 0.003]
     assert own["first_call"] == 0.5
     assert own["case"] == {
@@ -510,9 +550,14 @@ def test_document_has_the_keys_of_its_schema():
         "dilation": [1, 1],
         "ceil": False,
         "count_include_pad": False,
+        **dict.fromkeys(("edge", "pad_mode", "to", "fractional")),
+        "divisor": "valid",
+        "to_rule": "adaptive",
+        "seed": 0,
+        "whole": False,
         "threads": 1,
     }
-    assert [(record["status"], record["reason"]) for record in document["others"]] == [
+    assert [(record["status"], record["reason"]) for record in found["others"]] == [
         ("skipped", "no max"),
         ("refused", "kernel must fit"),
     ]
@@ -535,7 +580,7 @@ def read_as_hyperfine(text):
 
 
 def test_reader_of_hyperfine_files_reads_the_document():
-    found = read_as_hyperfine(results.to_json(a_benchmark()))
+    found = read_as_hyperfine(document.to_json(a_benchmark()))
     assert found[1] == ("poolcli numba max k2s2 8x9:HW:f32 t1", 0.002, 2.0)
     assert len({command for command, _, _ in found}) == len(found) == 5
 
@@ -544,6 +589,7 @@ def test_reader_of_hyperfine_files_reads_the_document():
     ("text", "message"),
     [
         ("{", "not JSON"),
+        ('{"difference": NaN}', "not JSON: NaN is not a number"),
         ("[]", "schema must be 'poolcli/1' of a benchmark, got None"),
         ('{"results": []}', "schema must be 'poolcli/1' of a benchmark, got None"),
         ('{"schema": "poolcli/2", "kind": "bench"}', "schema must be 'poolcli/1' of a benchmark, got 'poolcli/2'"),
@@ -552,7 +598,7 @@ def test_reader_of_hyperfine_files_reads_the_document():
 )
 def test_document_of_another_kind_is_refused_in_words(text, message):
     with pytest.raises(InputError, match=message):
-        results.from_json(text)
+        document.from_json(text)
 
 
 @pytest.mark.parametrize(
@@ -573,14 +619,52 @@ def test_document_of_another_kind_is_refused_in_words(text, message):
     ],
 )
 def test_damaged_document_is_refused(path, value):
-    document = json.loads(results.to_json(a_benchmark()))
+    found = json.loads(document.to_json(a_benchmark()))
     *folders, name = path
-    record = document["results"][1]
+    record = found["results"][1]
     for folder in folders:
         record = record[folder]
     record[name] = value
     with pytest.raises(InputError):
-        results.from_json(json.dumps(document))
+        document.from_json(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("contender"), "result must have contender"),
+        (
+            lambda record: record.update(status="fine"),
+            "status must be done or skipped or failed or refused, got 'fine'",
+        ),
+        (lambda record: record.update(lower_bound=1), "lower_bound must be true or false, got 1"),
+        (lambda record: record["case"].update(shape=3), "shape must be a list, got 3"),
+        (
+            lambda record: record["case"].update(padding=[1]),
+            r"padding must be \[\[1, 1\], \[1, 1\]\] in full, got \[1\]",
+        ),
+        (lambda record: record.update(case=None), "case must be an object, got None"),
+        (lambda record: record.update(times=[]), "times must be there exactly when a record is done"),
+    ],
+)
+def test_what_is_damaged_is_named(change, message):
+    found = json.loads(document.to_json(a_benchmark()))
+    change(found["results"][1])
+    with pytest.raises(InputError, match=f"not a valid benchmark: {message}"):
+        document.from_json(json.dumps(found))
+
+
+def test_what_a_later_version_adds_is_left_out_and_what_an_earlier_lacks_has_its_default():
+    before = a_benchmark()
+    found = json.loads(document.to_json(before))
+    found["results"][1]["case"]["depth"] = 3
+    found["environment"]["gpu"] = "none"
+    for record in found["results"]:
+        del record["reason"]
+    for record in found["others"]:
+        for name in ("times", "first_call", "lower_bound", "user", "difference"):
+            del record[name]
+    assert document.from_json(json.dumps(found)) == before
 
 
 # Rows and tables
@@ -606,8 +690,19 @@ def test_growth_is_told_at_one_stride_only():
     assert [row.growth for row in found.rows] == [None, None]
 
 
+def test_growth_is_neither_of_the_limit_nor_from_a_lower_bound():
+    small_, large = small(window=Window(2, 2)), small(window=Window(4, 2))
+    found = results_of(
+        timing("limit", case=small_),
+        timing("limit", case=large),
+        timing("numpy", (9.0,), small_, lower_bound=True),
+        timing("numpy", case=large),
+    )
+    assert [row.growth for row in found.rows] == [None] * 4
+
+
 def test_csv_has_a_line_for_each_record():
-    lines = list(csv.DictReader(io.StringIO(results.to_csv(a_benchmark()))))
+    lines = list(csv.DictReader(io.StringIO(tables.to_csv(a_benchmark()))))
     assert len(lines) == 7
     assert lines[1]["median"] == "0.002"
     assert lines[1]["first_call"] == "0.5"
@@ -617,7 +712,7 @@ def test_csv_has_a_line_for_each_record():
 
 
 def test_markdown_has_machine_overview_and_table():
-    text = results.to_markdown(a_benchmark())
+    text = tables.to_markdown(a_benchmark())
     machine, overview, table = text.split("\n\n", 1)[0], *re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert machine.startswith("Fast CPU, 2 usable CPUs, Linux x86_64; poolcli 0.1.0")
     assert machine.endswith("2026-01-31")
@@ -643,8 +738,8 @@ def test_markdown_has_machine_overview_and_table():
     ],
 )
 def test_numbers_have_three_digits(value, shown):
-    row = results_of(timing(seconds=(value / 1e3,))).rows[0]
-    median = next(column for column in results.COLUMNS if column.name == "median")
+    row = results_of(timing(times=(value / 1e3,))).rows[0]
+    median = next(column for column in tables.COLUMNS if column.name == "median")
     assert median.show(row) == shown
 
 
@@ -653,8 +748,8 @@ def test_numbers_have_three_digits(value, shown):
 
 def verdict(old, new, old_machine=MACHINE, new_machine=MACHINE, **options):
     (found,) = baseline.compare(
-        results_of(timing(seconds=old), machine=old_machine),
-        results_of(timing(seconds=new), machine=new_machine),
+        results_of(timing(times=old), machine=old_machine),
+        results_of(timing(times=new), machine=new_machine),
         **options,
     )
     return found
@@ -680,6 +775,11 @@ def test_change_within_the_limit_is_unchanged_however_significant():
     assert verdict(CALM, tuple(1.04 * second for second in CALM)).outcome == "unchanged"
 
 
+def test_what_is_allowed_is_a_ratio_both_ways():
+    assert verdict(CALM, tuple(1.049 * second for second in CALM), alpha=0.9).outcome == "unchanged"
+    assert verdict(CALM, tuple(0.951 * second for second in CALM), alpha=0.9).outcome == "improvement"
+
+
 def test_change_that_is_not_significant_is_inconclusive():
     found = verdict(CALM[:3], SLOWER[:3])
     assert found.outcome == "inconclusive"
@@ -692,7 +792,7 @@ def test_significance_is_asked_at_alpha():
 
 
 def versions(**changed):
-    return tuple({**dict(MACHINE.versions), **changed}.items())
+    return {**MACHINE.versions, **changed}
 
 
 @pytest.mark.parametrize(
@@ -701,7 +801,7 @@ def versions(**changed):
         ({"cpu": "Slow CPU"}, "another environment: CPU Fast CPU -> Slow CPU"),
         ({"usable_cpus": 4}, "another environment: usable CPUs 2 -> 4"),
         (
-            {"thread_settings": (("OMP_NUM_THREADS", "1"),)},
+            {"thread_settings": {"OMP_NUM_THREADS": "1"}},
             "another environment: thread settings none -> OMP_NUM_THREADS=1",
         ),
         ({"versions": versions(python="3.12.0")}, "another environment: python 3.11 -> 3.12"),
@@ -725,14 +825,22 @@ def test_case_that_is_not_in_the_baseline_is_inconclusive():
     assert (found.outcome, found.reason, found.change) == ("inconclusive", "not in the baseline", None)
 
 
-def test_lower_bound_is_inconclusive():
-    old, new = results_of(timing(seconds=CALM)), results_of(timing(seconds=(9.0,), lower_bound=True))
-    assert baseline.compare(old, new)[0].outcome == "inconclusive"
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"times": CALM}, {"times": (9.0,), "lower_bound": True}),
+        ({"times": (9.0,), "lower_bound": True}, {"times": CALM}),
+        ({"times": (0.0,) * 10}, {"times": CALM}),
+    ],
+)
+def test_what_was_not_measured_is_inconclusive(old, new):
+    (found,) = baseline.compare(results_of(timing(**old)), results_of(timing(**new)))
+    assert (found.outcome, found.reason) == ("inconclusive", "not run to its end, or too short to be measured")
 
 
 def test_only_poolcli_is_judged():
     peer = timing("numpy", CALM)
-    assert baseline.compare(results_of(peer), results_of(replace(peer, seconds=SLOWER))) == ()
+    assert baseline.compare(results_of(peer), results_of(replace(peer, times=SLOWER))) == ()
 
 
 def test_percentages_are_parsed():
@@ -747,7 +855,7 @@ def test_percentages_are_parsed():
 
 
 def test_parsing_needs_the_standard_library_only():
-    modules = ("cases", "presets", "stats", "peers", "results", "baseline")
+    modules = ("cases", "presets", "stats", "turns", "results", "tables", "document", "baseline")
     program = (
         "import sys\n"
         f"for name in {modules}: __import__('poolcli.measure.' + name)\n"
@@ -806,9 +914,13 @@ def test_plot_of_nothing_is_refused():
         plot.draw(results_of(Timing(small(), "poolcli numba", "refused", "x")), "png")
 
 
+def every_peer():
+    return peers.offers(small(), peers.LIBRARIES.values())
+
+
 @pytest.mark.usefixtures("matplotlib")
 def test_contenders_look_different_in_colour_and_in_grey():
-    names = ["poolcli numba", "poolcli numpy", *dict.fromkeys(row.name for row in peers.ADAPTERS)]
+    names = ["poolcli numba", "poolcli numpy", *every_peer()]
     styles = plot._styles([timing(name) for name in names])  # noqa: SLF001 -- pixels would say less
     drawn = [styles[name] for name in names]
     for field in ("colour", "marker", "hatch"):

@@ -5,32 +5,42 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 
-from poolcli.cli import app
+from poolcli.cli import app, bench
 from poolcli.core.methods import METHODS
-from poolcli.measure import presets
+from poolcli.measure import peers, presets
 
-TINY = ["--size", "12x10:HW:f32", "-r", "3", "--warmup", "0", "--peers", "none", "-t", "1", "--engine", "numpy"]
+TINY = ["--size", "2x12x10:CHW:f32", "-r", "3", "--warmup", "0", "--peers", "none", "-t", "1", "--engine", "numpy"]
 
 
 def test_every_method_is_timed_and_exported_in_every_form(cli):
+    np.save("w.npy", np.full((2, 2), 0.25))
+    needs = {
+        "lp": "lp:3",
+        "norm": "norm:2",
+        "quantile": "quantile:0.9",
+        "weighted": "weighted:w.npy",
+        "gated": "gated:w.npy",
+    }
+    tokens = [needs.get(method, method) for method in METHODS]
     exports = ["--export", "a.json", "--export", "a.csv", "--export", "a.md"]
-    done = cli("bench", *TINY, "-m", ",".join(METHODS), "-w", "k2s2,k3s1", *exports)
+    done = cli("bench", *TINY, "-m", ",".join(tokens), "-w", "k2s2,k2s1", *exports)
     assert done.code == 0
     text = done.out.decode()
     with open("a.json", encoding="utf-8") as file:
         document = json.load(file)
     rows = [row for row in document["results"] if row["parameters"]["contender"] == "poolcli numpy"]
     assert [(row["parameters"]["method"], row["parameters"]["window"]) for row in rows] == [
-        (method, window) for method in METHODS for window in ("k2s2", "k3s1")
+        (method, window) for method in tokens for window in ("k2s2", "k2s1")
     ]
     assert all(len(row["times"]) == 3 and row["min"] == min(row["times"]) for row in rows)
     with open("a.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(document["results"])
     with open("a.md", encoding="utf-8") as file:
-        assert "k3s1" in file.read()
-    assert all(name in text for name in (*METHODS, "limit", "poolcli numpy"))
+        assert "k2s1" in file.read()
+    assert all(name in text for name in (*tokens, "limit", "poolcli numpy"))
 
 
 def test_json_is_the_document_and_nothing_else(cli):
@@ -83,14 +93,15 @@ def slowed(factor):
 
 
 @pytest.mark.parametrize(
-    ("factor", "code", "word"), [(1.0, 0, "unchanged"), (2.0, 6, "regression"), (0.5, 0, "improvement")]
+    ("factor", "code", "words"),
+    [(1.0, 0, ["unchanged", "+0.0%"]), (2.0, 6, ["regression", "+100.0%"]), (0.5, 0, ["improvement", "-50.0%"])],
 )
-def test_a_baseline_decides_the_exit_code(cli, factor, code, word):
+def test_a_baseline_decides_the_exit_code(cli, factor, code, words):
     assert cli("bench", *TINY, "-r", "40", "--export", "old.json").code == 0
     slowed(factor)
     done = cli("bench", "--load", "new.json", "--baseline", "old.json")
     assert done.code == code
-    assert word in done.out.decode()
+    assert all(word in done.out.decode() for word in words)
 
 
 def test_a_baseline_of_another_machine_is_inconclusive(cli):
@@ -142,17 +153,37 @@ def test_a_preset_is_printed_and_gives_way_to_options(cli, monkeypatch):
 
 
 def test_an_interrupted_run_keeps_what_is_done(cli, monkeypatch):
-    from poolcli.measure import bench
+    from poolcli.measure import bench as measured
 
     def broken(*arguments, **settings):
         yield from list(whole(*arguments, **settings))[:1]
         raise app.Terminated(2)
 
-    whole = bench.run
-    monkeypatch.setattr(bench, "run", broken)
+    whole = measured.run
+    monkeypatch.setattr(measured, "run", broken)
     done = cli("bench", *TINY, "-w", "k2s2,k3s3", "--export", "a.json")
     assert done.code == 130
     assert "k2s2" in done.out.decode()
     assert "k3s3" not in done.out.decode()
     with open("a.json", encoding="utf-8") as file:
         assert {row["parameters"]["window"] for row in json.load(file)["results"]} == {"k2s2"}
+
+
+@pytest.mark.parametrize(("option", "package"), [("baseline", "scipy"), ("plot", "matplotlib")])
+def test_an_option_whose_package_is_missing_names_the_extra(cli, monkeypatch, option, package):
+    found = bench.find_spec
+    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == package else found(name))
+    done = cli("bench", *TINY, f"--{option}", "old.svg")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == f"error: {option} must have {package} installed\nhint: pip install 'poolcli[{option}]'\n"
+
+
+def test_a_peer_that_lacks_a_package_is_left_out_with_a_word(cli, monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: object() if name == "onnxruntime" else None)
+    done = cli("bench", *TINY, "--peers", "auto", "--export", "a.json")
+    assert done.code == 0
+    assert "warning: peer onnxruntime is left out: pip install onnx\n" in done.err
+    with open("a.json", encoding="utf-8") as file:
+        assert [(record["contender"], record["reason"]) for record in json.load(file)["others"]] == [
+            ("onnxruntime NCHW", "onnx must be installed")
+        ]

@@ -62,7 +62,8 @@ def test_one_liner_runs_and_gives_something(samples, line):
         assert path.stat().st_size > 0
 
 
-def test_the_python_example_runs():
+def test_the_python_example_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
     code = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1]
     names: dict[str, object] = {}
     exec(code, names)  # noqa: S102 -- README's own example

@@ -19,12 +19,17 @@ from poolcli.media import files
 AS_ROOT = os.geteuid() == 0
 
 
-def fact(call, *arguments, kind=InputError, **options):
-    """Return the message of the error that a call must raise."""
+def refusal(call, *arguments, kind=InputError, **options):
+    """Return the error that a call must raise."""
     with pytest.raises(kind) as caught:
         call(*arguments, **options)
     assert type(caught.value) is kind
-    return caught.value.message
+    return caught.value
+
+
+def fact(call, *arguments, **options):
+    """Return the message of the error that a call must raise."""
+    return refusal(call, *arguments, **options).message
 
 
 def listing(folder):
@@ -146,7 +151,9 @@ def test_a_terminal_on_standard_input_is_refused(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(b"typed"))
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdin", stream)
-    assert "got a terminal" in fact(files.read, "-", kind=UsageError)
+    error = refusal(files.read, "-", kind=UsageError)
+    assert "input must be a file or a pipe, got a terminal" in error.message
+    assert error.hint == "poolcli pool - < picture.png"
 
 
 def test_a_closed_standard_input_is_refused(monkeypatch):
@@ -208,6 +215,26 @@ def test_buffers_are_written_in_order_into_new_folders(tmp_path):
     assert listing(target.parent) == ["x.npy"]
 
 
+@pytest.mark.parametrize("durable", [False, True])
+def test_new_folders_outlive_a_loss_of_power_where_asked(tmp_path, monkeypatch, durable):
+    synced = []
+    monkeypatch.setattr(files, "sync", synced.append)
+    files.write(str(tmp_path / "a/b/x"), [b"new"], overwrite=False, durable=durable)
+    assert synced == ([str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/b")] if durable else [])
+    synced.clear()
+    files.write(str(tmp_path / "a/b/y"), [b"new"], overwrite=False, durable=durable)
+    assert synced == ([str(tmp_path / "a/b")] if durable else [])
+    files.make_folder(str(tmp_path / "a/b"), durable=durable)
+
+
+def test_the_sweep_takes_marked_temporary_files_and_nothing_else(tmp_path):
+    names = [".poolcli-m1x.tmp", ".poolcli-m2x.tmp", "m1x.tmp", ".poolcli-m1x", "x.tmp", ".poolcli-m1y.tmp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert files.sweep([str(tmp_path), str(tmp_path / "none")], "m1") == 2
+    assert listing(tmp_path) == sorted({*names} - {names[0], names[5]})
+
+
 def test_short_writes_of_the_system_are_continued(tmp_path, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, view: real(descriptor, view[:7]))
@@ -217,7 +244,8 @@ def test_short_writes_of_the_system_are_continued(tmp_path, monkeypatch):
 
 def test_an_existing_file_is_kept_unless_overwriting(tmp_path):
     (tmp_path / "x").write_bytes(b"old")
-    assert fact(files.write, str(tmp_path / "x"), [b"new"], overwrite=False, kind=OutputError) == "exists already"
+    error = refusal(files.write, str(tmp_path / "x"), [b"new"], overwrite=False, kind=OutputError)
+    assert (error.message, error.hint) == ("exists already", "force=True overwrites it")
     assert (tmp_path / "x").read_bytes() == b"old"
     assert listing(tmp_path) == ["x"]
 
@@ -408,7 +436,9 @@ def test_a_terminal_or_closed_standard_output_is_refused(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdout", stream)
-    assert "got a terminal" in fact(files.write, "-", [b"x"], overwrite=False, kind=UsageError)
+    error = refusal(files.write, "-", [b"x"], overwrite=False, kind=UsageError)
+    assert "output must be a file or a pipe, got a terminal" in error.message
+    assert error.hint == "output=FILE, or > FILE"
     monkeypatch.setattr(sys, "stdout", None)
     assert fact(files.write, "-", [b"x"], overwrite=False, kind=OutputError) == "is closed"
 

@@ -191,7 +191,6 @@ WRONG_VALUES = [
     ("kernel", 2.5, "2.5"),
     ("kernel", float("nan"), "nan"),
     ("kernel", float("inf"), "inf"),
-    ("kernel", None, "None"),
     ("kernel", "", "''"),
     ("kernel", "three", "'three'"),
     ("kernel", "0", "'?0'?"),
@@ -220,7 +219,6 @@ WRONG_VALUES = [
     ("padding", "1,2,3", "'1,2,3'"),
     ("padding", "1,2,3,x", "'1,2,3,x'"),
     ("padding", "1,2,3,4,5", "'1,2,3,4,5'"),
-    ("padding", None, "None"),
 ]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import itertools
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from poolcli.errors import InputError, LimitError, UsageError
-from poolcli.media import codecs, contents, images
+from poolcli.media import bmp, contents, pictures
 from poolcli.media.formats import FORMATS, by_name, by_suffix, check, sniff, writable
 
 LIMIT = 10**9
@@ -69,7 +71,9 @@ def decode(data, max_pixels=LIMIT):
 
 
 def encode(pixels, name, meta=None, quality=None):
-    return b"".join(contents.encode(pixels, by_name(name), meta, quality=quality))
+    format_ = by_name(name)
+    check(format_, pixels.shape, pixels.dtype.name, meta and meta.mode)
+    return b"".join(contents.encode(pixels, format_, meta, quality=quality))
 
 
 def refusal(data, kind=InputError):
@@ -82,12 +86,12 @@ def refusal(data, kind=InputError):
     return caught.value.message
 
 
-def isolated(code, payload, *, hide=True):
-    """Run code in a fresh interpreter, without imagecodecs if it is to hide; return its output."""
+def isolated(code, payload):
+    """Run code in a fresh interpreter; return its output."""
     head = "import pickle, sys; data = pickle.load(sys.stdin.buffer)\n"
-    head += "sys.modules['imagecodecs'] = None\n" if hide else ""
-    command = [sys.executable, *(["-W", "ignore:imagecodecs cannot load"] if hide else []), "-c", head + code]
-    done = subprocess.run(command, input=pickle.dumps(payload), capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", head + code], input=pickle.dumps(payload), capture_output=True, check=False
+    )
     assert done.stderr.decode() == ""
     assert done.returncode == 0
     return done.stdout.decode()
@@ -275,7 +279,7 @@ def test_profile_exif_and_resolution_survive_wherever_the_format_can(source, tar
         assert found["base"]["Orientation"] == 1
         assert found["details"]["ExposureTime"] == 1 / 250
         assert found["details"]["MakerNote"] == b"secret\0bytes"
-        assert "ExifImageWidth" not in found["details"]  # it would be wrong
+        assert not {"ExifImageWidth", "ExifImageHeight"} & set(found["details"])  # they would be wrong
         assert found["place"] == {1: "N", 2: (48.0, 8.0, 30.0), 3: "E", 4: (11.0, 34.0, 0.0)}
     if "webp" not in {source, target}:
         assert found["dpi"] == pytest.approx((150, 300), abs=0.1)  # turned with the picture
@@ -296,17 +300,13 @@ def test_pixels_and_metadata_survive_a_chain_of_all_formats():
     }
 
 
-def test_a_tiff_that_libtiff_reads_carries_metadata_too():
+def test_a_tiff_that_libtiff_wrote_carries_metadata_too():
     exif = exif_block(8, Artist="me", Copyright="mine")
     data = saved(scene(), "TIFF", compression="tiff_lzw", exif=exif, icc_profile=ICC, dpi=(300, 150))
-    answer = isolated(
-        "from poolcli.media import contents\n"
-        "content = contents.decode(data, max_pixels=10**9)\n"
-        "print(content.header.orientation, content.pixels.shape, content.meta.dpi, len(content.meta.icc))\n"
-        "print(b'mine' in content.meta.exif)",
-        data,
-    )
-    assert answer == f"8 (60, 40, 3) (150.0, 300.0) {len(ICC)}\nTrue\n"
+    content = decode(data)
+    assert (content.header.orientation, content.pixels.shape, content.meta.dpi) == (8, (60, 40, 3), (150, 300))
+    assert content.meta.icc == ICC
+    assert b"mine" in content.meta.exif
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
@@ -345,6 +345,46 @@ def test_the_thumbnail_of_another_picture_is_left_out():
         assert thumbnail not in encode(content.pixels, name, content.meta)
 
 
+# What the standards say of the artist, the camera and the scan; the rest is about how one file stored its pixels.
+KEPT = {250, 251, 252, 253, 270, 271, 272, 274, 282, 283, 296, 298, 299, 300, *range(302, 317), *range(348, 360)}
+KEPT |= {510, 511, 533, 534, 699, 701, 33432, 33551, 33923, 34263, 34738, 42114}
+STORAGE = {*range(254, 270), *range(275, 282), *range(284, 296), *range(317, 348), *range(512, 533)}
+STORAGE |= {273, 297, 301, 700, 33550, 33922, 34264, 34377, 34675, 34735, 34736, 34737, 42112, 42113}
+
+
+def test_every_tag_about_the_old_files_storage_is_dropped_and_no_other():
+    exif = Image.Exif()
+    for tag in KEPT | STORAGE:
+        exif[tag] = 1
+    data = png(noise((5, 7)), 8, 0, chunk(b"eXIf", exif.tobytes()[6:]))
+    carried = Image.Exif()
+    carried.load(decode(data).meta.exif)
+    assert set(carried) - {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} == KEPT
+
+
+@pytest.mark.parametrize("tag", [274, 282, 283, 296])
+def test_a_block_of_orientation_and_resolution_alone_is_not_carried(tag):
+    exif = Image.Exif()
+    exif[tag] = 1
+    assert decode(png(noise((5, 7)), 8, 0, chunk(b"eXIf", exif.tobytes()[6:]))).meta.exif is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"shape": [5, 7]}', False),
+        ("ImageJ=1.5", False),
+        ("<?xml version", False),
+        ("<OME xmlns", False),
+        ("<3", True),
+    ],
+)
+def test_a_description_of_the_old_files_structure_is_dropped(text, kept):
+    exif = exif_block(Make="me", ImageDescription=text)
+    found = reread(encode(scene(), "png", decode(saved(scene(), "PNG", exif=exif)).meta))["base"]
+    assert found.get("ImageDescription") == (text if kept else None)
+
+
 def test_exif_behind_the_pixels_of_a_png_counts():
     block = exif_block(6, Make="late").tobytes()[6:]
     content = decode(png(noise((5, 7)), 8, 0, behind=[chunk(b"eXIf", block)]))
@@ -367,6 +407,31 @@ def test_damaged_exif_is_said():
     content = decode(saved(scene(), "JPEG", exif=b"Exif\0\0garbage"))
     assert content.warnings == ("EXIF data is damaged and was left out",)
     assert content.meta.exif is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "dpi"),
+    [
+        ({282: 300, 283: 150}, (300, 150)),
+        ({282: 300, 283: 150, 296: 3}, (762, 381)),
+        ({282: 300, 283: 150, 296: 1}, None),
+        ({282: 300}, None),
+        ({283: 300}, None),
+        ({282: 0, 283: 150}, None),
+        ({282: 1, 283: 1}, (1, 1)),
+    ],
+)
+def test_a_tiffs_resolution_is_per_inch_whatever_its_unit_or_left_out(tags, dpi):
+    extra = [(tag, "H", 1, value, True) for tag, value in tags.items() if tag == 296]
+    extra += [(tag, "2I", 1, (value, 1), True) for tag, value in tags.items() if tag != 296]
+    data = bytearray(tiff(noise((5, 7)), extratags=[(tag + 1000, *rest) for tag, *rest in extra]))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        for tag in (282, 283, 296):
+            if (own := file.pages.first.tags.get(tag)) is not None:
+                struct.pack_into("<H", data, own.offset, tag + 2000)
+            if tag in tags:
+                struct.pack_into("<H", data, file.pages.first.tags[tag + 1000].offset, tag)
+    assert decode(bytes(data)).meta.dpi == dpi
 
 
 def test_exif_that_a_jpeg_cannot_hold_is_left_out_of_it_alone():
@@ -429,12 +494,9 @@ def test_every_row_of_the_format_table_holds_or_refuses(format_, dtype, channels
         with pytest.raises(InputError) as caught:
             encode(pixels, format_.name)
         assert dtype in caught.value.message
-        assert caught.value.hint is None if dtype == "complex64" else caught.value.hint.startswith("-F ")
+        assert caught.value.hint is None if dtype == "complex64" else caught.value.hint.startswith("format=")
         return
     pixels = pixels[:, :, 0] if channels == 1 else pixels
-    if format_.name == "png" and dtype == "uint16" and channels > 1 and codecs.codec("png") is None:
-        assert "16-bit colour" in refusal(encode(pixels, "png"))
-        return
     content = decode(encode(pixels, format_.name))
     assert content.header.format == format_.name
     assert content.warnings == ()
@@ -514,15 +576,23 @@ def test_refusals_say_what_can_hold_the_pixels(name, shape, dtype, mode, message
     assert caught.value.message == message
     if able is not None:  # none of them by saturating
         first, *others = able.split()
-        assert caught.value.hint == f"-F {' or '.join([first, *others])}, or -o x.{first}"
+        assert caught.value.hint == f"format={' or '.join([first, *others])}, or output=x.{first}"
 
 
-def test_formats_that_are_only_read_are_a_matter_of_usage():
-    for name in ("gif", "npz"):
-        with pytest.raises(UsageError, match=f"one of png, jpeg, .*, got '{name}'"):
-            writable(by_name(name))
-        with pytest.raises(UsageError):
-            encode(noise((4, 5)), name)
+@pytest.mark.parametrize(("name", "hint"), [("gif", "format=png, or output=x.png"), ("npz", "output=x.npy")])
+def test_formats_that_are_only_read_are_a_matter_of_usage(name, hint):
+    with pytest.raises(UsageError, match=f"one of png, jpeg, .*, got '{name}'") as caught:
+        writable(by_name(name))
+    assert caught.value.hint == hint
+    with pytest.raises(UsageError):
+        encode(noise((4, 5)), name)
+
+
+@pytest.mark.parametrize("format_", FORMATS, ids=lambda row: row.name)
+def test_a_format_is_its_row_and_its_module(format_):
+    module = importlib.import_module(f"poolcli.media.{format_.name}")
+    assert callable(module.look)
+    assert hasattr(module, "encode") is format_.writes
 
 
 def test_formats_are_found_by_name_and_suffix_in_any_case():
@@ -639,16 +709,9 @@ def test_16_bit_grey_keeps_its_depth_and_its_key():
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_16_bit_colour_png_is_refused_not_narrowed_where_pillow_has_to_read_it(colour, channels):
-    answer = isolated(
-        "from poolcli.errors import InputError; from poolcli.media import contents\n"
-        "for call in (contents.decode, contents.look):\n"
-        "    try: call(data, max_pixels=100)\n"
-        "    except InputError as error: print(error, error.hint, sep='; ')\n",
-        png(noise((6, 9, channels), "uint16"), 16, colour),
-    )
-    line = "16-bit colour is not supported in this format; convert it to TIFF, or install imagecodecs\n"
-    assert answer == 2 * line
+def test_16_bit_colour_png_is_refused_not_narrowed_where_pillow_would_have_to_read_it(colour, channels):
+    data = png(np.zeros((1, 1_000_001, channels), "uint16"), 16, colour)
+    assert refusal(data) == "16-bit colour must have a sound header and sides of at most 1000000 pixels"
 
 
 def test_16_bit_pnm_is_read_as_grey_and_refused_as_colour():
@@ -733,6 +796,97 @@ def test_tiffs_of_every_structure_are_read_exactly(kind, dtype):
     assert np.array_equal(content.pixels, expected)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 7])
+@pytest.mark.parametrize("white", [False, True])
+def test_few_bits_are_spread_over_all_of_8(bits, white):
+    samples = noise((6, 9)) % 2**bits
+    data = tiff(samples, bitspersample=bits, photometric="miniswhite" if white else "minisblack")
+    content = decode(data)
+    spread = np.array([round(255 * value / (2**bits - 1)) for value in range(2**bits)])
+    assert content.pixels.dtype == np.uint8
+    assert np.array_equal(content.pixels, spread[::-1][samples] if white else spread[samples])
+    assert content.header.bits == bits
+
+
+def test_more_than_8_bits_keep_their_numbers():
+    samples = noise((6, 9), "uint16") % 4096
+    for photometric, expected in (("minisblack", samples), ("miniswhite", 4095 - samples)):
+        content = decode(tiff(samples, bitspersample=12, photometric=photometric))
+        assert np.array_equal(content.pixels, expected)
+        assert (content.header.dtype, content.header.bits) == ("uint16", 12)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_a_palette_of_any_depth_is_expanded(bits):
+    samples, colours = noise((6, 9)) >> (8 - bits), noise((3, 2**bits), "uint16")
+    table = (320, "H", colours.size, colours.ravel(), True)
+    data = bytearray(tiff(samples, bitspersample=bits, photometric="minisblack", extratags=[table]))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        struct.pack_into("<H", data, file.pages.first.tags[262].valueoffset, 3)
+    content = decode(bytes(data))
+    assert np.array_equal(content.pixels, (colours >> 8).astype(np.uint8).T[samples])
+    assert content.header.mode == "RGB"
+
+
+def test_ycbcr_is_turned_into_rgb_by_the_formula():
+    samples = noise((6, 9, 3))
+    content = decode(saved(Image.fromarray(samples, "YCbCr"), "TIFF", compression="tiff_lzw"))
+    y, cb, cr = (samples[:, :, channel].astype(float) for channel in range(3))
+    rgb = [y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128)]
+    assert np.abs(content.pixels - np.stack(rgb, -1).clip(0, 255)).max() <= 1
+    assert content.header.mode == "RGB"
+
+
+def subsampled_tiff(bright, colours, across, down, height, compress):
+    """Return a YCbCr TIFF of strips of some height, by the words of the standard."""
+    rows, columns = bright.shape
+    strips = []
+    for top in range(0, rows, height):
+        strip = bytearray()
+        for row in range(top, min(top + height, rows), down):
+            for column in range(0, columns, across):
+                for y, x in itertools.product(range(row, row + down), range(column, column + across)):
+                    strip.append(bright[min(y, rows - 1), min(x, columns - 1)])
+                strip += bytes(colours[row // down, column // across])
+        strips.append(compress(bytes(strip)))
+    kind = 1 if compress is bytes else 8
+    starts = [8 + sum(map(len, strips[:number])) for number in range(len(strips))]
+    at = 8 + sum(map(len, strips))
+    lists = struct.pack(f"<{2 * len(strips)}I3H", *starts, *map(len, strips), 8, 8, 8)
+    tags = [
+        (256, 4, 1, columns), (257, 4, 1, rows), (258, 3, 3, at + 8 * len(strips)), (259, 3, 1, kind), (262, 3, 1, 6),
+        (273, 4, len(strips), at), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, len(strips), at + 4 * len(strips)),
+        (530, 3, 2, across + 65536 * down),
+    ]  # fmt: skip
+    folder = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return b"II*\0" + struct.pack("<I", at + len(lists)) + b"".join(strips) + lists + folder
+
+
+@pytest.mark.parametrize("compress", [bytes, zlib.compress], ids=["plain", "deflate"])
+@pytest.mark.parametrize(("across", "down"), [(1, 1), (2, 1), (2, 2), (4, 2)])
+def test_subsampled_colours_are_spread_over_their_pixels(across, down, compress):
+    bright, colours = noise((13, 11)), noise((-(-13 // down), -(-11 // across), 2), seed=1)
+    data = subsampled_tiff(bright, colours, across, down, 4, compress)
+    spread = np.array([[colours[y // down, x // across] for x in range(11)] for y in range(13)])
+    expected = np.asarray(Image.fromarray(np.dstack([bright, spread]), "YCbCr").convert("RGB"))
+    assert np.array_equal(decode(data).pixels, expected)
+
+
+def with_damaged_tag(data, tag):
+    """Return a little-endian TIFF where the kind of a tag's value is none that exists."""
+    data = bytearray(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        struct.pack_into("<H", data, file.pages.first.tags[tag].offset + 2, 99)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("tag", [256, 257, 258, 259, 262, 277, 278, 279, 273, 339])
+def test_a_tag_that_pixels_depend_on_is_not_replaced_by_its_default(tag):
+    data = tiff(noise((12, 15, 3), "int16"), photometric="rgb", software="x", rowsperstrip=5)
+    assert refusal(with_damaged_tag(data, tag)) == "damaged or truncated tiff: its header is damaged"
+    assert np.array_equal(decode(with_damaged_tag(data, 305)).pixels, noise((12, 15, 3), "int16"))
+
+
 def test_white_is_zero_and_premultiplied_tiffs_are_read_as_meant():
     for dtype in ("uint8", "uint16"):
         grey = noise((5, 7), dtype)
@@ -764,61 +918,19 @@ def test_tiffs_written_by_libtiff_are_read_as_pillow_reads_them(compression, mod
     if mode in {"YCbCr", "P"} or expected.mode == "YCbCr":
         expected = expected.convert("RGB")
     expected = np.asarray(expected.convert("L") if mode == "1" else expected)
-    assert np.array_equal(decode(data).pixels, expected)
-    answer = isolated(
-        "from poolcli.media import contents\n"
-        "pixels = contents.decode(data[0], max_pixels=10**9).pixels\n"
-        "print((pixels == data[1]).all(), pixels.shape == data[1].shape, pixels.dtype)",
-        (data, expected),
-    )
-    assert answer == "True True uint8\n"
+    pixels = decode(data).pixels
+    assert pixels.shape == expected.shape
+    # libtiff turns such colours into RGB itself, and rounds otherwise than Pillow.
+    most = 1 if mode == "YCbCr" and compression != "jpeg" else 0
+    assert np.abs(pixels.astype(int) - expected).max() <= most
 
 
-def test_without_optional_codecs_deep_tiffs_are_exact_or_refused():
-    grey, colour, floats = noise((40, 30), "uint16"), noise((40, 30, 3), "uint16"), noise((40, 30), "float32")
-    cases = [
-        (tiff(grey, compression="lzw"), grey),
-        (tiff(grey, compression="lzw", byteorder=">"), None),
-        (tiff(grey, compression="lzw", photometric="miniswhite"), None),
-        (tiff(floats, compression="lzw"), floats),
-        (tiff(colour, compression="zlib", predictor=True, photometric="rgb"), colour),
-        (tiff(colour, compression="lzw", photometric="rgb"), None),
-        (tiff(colour, compression="zstd", photometric="rgb"), None),
-        (tiff(noise((9, 9), "int8"), compression="lzw"), None),
-        (tiff(noise((40, 30, 5)), compression="lzw", photometric="minisblack", planarconfig="contig"), None),
-    ]
-    answer = isolated(
-        "from poolcli.errors import InputError; from poolcli.media import contents\n"
-        "for case, expected in data:\n"
-        "    try: pixels = contents.decode(case, max_pixels=10**9).pixels\n"
-        "    except InputError as error: print(error)\n"
-        "    else: print(expected is not None and (pixels == expected).all() and pixels.dtype == expected.dtype)\n",
-        cases,
-    )
-    assert answer.splitlines() == [
-        "True",
-        "a TIFF of 1 x 16 bits, MINISBLACK colours and LZW compression is not supported",
-        "a TIFF of 1 x 16 bits, MINISWHITE colours and LZW compression is not supported",
-        *["True"] * 2,
-        "a TIFF of 3 x 16 bits, RGB colours and LZW compression is not supported",
-        "a TIFF of 3 x 16 bits, RGB colours and ZSTD compression is not supported",
-        "a TIFF of 1 x 8 bits, MINISBLACK colours and LZW compression is not supported",
-        "a TIFF of 5 x 8 bits, MINISBLACK colours and LZW compression is not supported",
-    ]
-
-
-def test_without_optional_codecs_every_format_is_still_written_and_read_back():
-    answer = isolated(
-        "import numpy as np; from poolcli.media import contents, formats\n"
-        "for name, pixels in data:\n"
-        "    file = b''.join(contents.encode(pixels, formats.by_name(name), None))\n"
-        "    print((contents.decode(file, max_pixels=10**9).pixels == pixels).all())\n",
-        [
-            (name, noise((20, 30, 3), dtype))
-            for name, dtype in [("png", "uint8"), ("webp", "uint8"), *[("tiff", d) for d in by_name("tiff").dtypes[1:]]]
-        ],
-    )
-    assert answer.split() == ["True"] * 11
+def signed(samples, **options):
+    """Return a TIFF that says that its samples are signed."""
+    data = bytearray(tiff(samples, extratags=[(1339, "H", 1, 2, True)], **options))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        struct.pack_into("<H", data, file.pages.first.tags[1339].offset, 339)
+    return bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -828,6 +940,19 @@ def test_without_optional_codecs_every_format_is_still_written_and_read_back():
         (lambda: tiff(noise((5, 7), "int16"), photometric="miniswhite"), "not supported"),
         (lambda: tiff(noise((5, 7, 5)), photometric="separated", planarconfig="contig"), "not supported"),
         (lambda: saved(Image.fromarray(noise((5, 7, 3))).convert("LAB"), "TIFF"), "not supported"),
+        (
+            lambda: signed(noise((5, 7)) >> 4, bitspersample=4),
+            "a TIFF of 1 x 4 bits is not supported",
+        ),
+        (
+            lambda: tiff(
+                noise((4, 5, 7)),
+                photometric="separated",
+                planarconfig="separate",
+                extratags=[(530, "H", 2, (2, 2), True)],
+            ),
+            "a TIFF of 4 x 8 bits and SEPARATED colours is not supported",
+        ),
         (lambda: tiff(noise((3, 5, 7)), photometric="minisblack", volumetric=True, tile=(16, 16, 16)), "not supported"),
     ],
 )
@@ -865,6 +990,8 @@ def test_a_tiff_with_several_heights_is_refused_at_once():
 def test_many_channels_count_against_the_limit():
     data = tiff(noise((10, 10, 9)), photometric="minisblack", planarconfig="contig")
     assert decode(data, max_pixels=300).pixels.shape == (10, 10, 9)
+    with pytest.raises(LimitError, match=r"^10x10 are 100 pixels"):
+        contents.decode(tiff(noise((10, 10, 4)), photometric="rgb"), max_pixels=99)
     with pytest.raises(LimitError, match="10x10x9 are 300 pixels, more than the limit of 299"):
         contents.decode(data, max_pixels=299)
 
@@ -913,6 +1040,16 @@ def test_thumbnails_in_a_tiff_are_no_frames():
     assert content.pixels.shape == (20, 30)
 
 
+@pytest.mark.parametrize("kept", [1, 4])
+def test_a_damaged_later_frame_does_not_cost_the_first(kept):
+    one = saved(Image.new("P", (16, 16)), "GIF")
+    body = one[one.index(b",") : one.rindex(b";")]
+    content = decode(one[:-1] + body[:kept])
+    assert np.array_equal(content.pixels, decode(one).pixels)
+    assert content.warnings == ("later frames are damaged",)
+    assert content.header.frames == 1
+
+
 def test_ten_thousand_frames_are_counted_and_not_decoded():
     one = saved(Image.new("P", (16, 16)), "GIF")
     body = one[one.index(b",") : one.rindex(b";")]
@@ -924,7 +1061,7 @@ def test_ten_thousand_frames_are_counted_and_not_decoded():
     finally:
         sys.setprofile(None)
     assert content.warnings == ("frame 1 of 10000",)
-    assert len(calls) < 10_000 * 50  # decoding one takes 400 or more
+    assert len(calls) < 10_000 * 50  # reading a file of one takes 800
 
 
 # --- Damage ---
@@ -986,8 +1123,13 @@ def test_a_wrong_checksum_is_named_even_where_the_data_is_sound():
     assert refusal(bytes(data)) == "damaged png: checksum of IDAT"
 
 
+PYTHONS = re.compile(
+    r"zip\(|index|not supported between|operand|' object|argument|subscript|unpack|: '?-?\d+'?$|NoneType"
+)
+
+
 @pytest.mark.parametrize("name", SEEDS)
-def test_damaged_files_are_read_or_refused_and_nothing_else(name):
+def test_damaged_files_are_read_or_refused_in_words_for_people(name):
     data, rng = SEEDS[name](), np.random.default_rng(7)
     for _ in range(60):
         broken = bytearray(data)
@@ -997,6 +1139,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(name):
             contents.decode(bytes(broken), max_pixels=10**6)
         except (InputError, LimitError) as error:
             assert "\n" not in error.message  # noqa: PT017 - either outcome is right, any other error is not
+            assert not PYTHONS.search(error.message)  # noqa: PT017
 
 
 def test_a_changed_process_wide_switch_changes_nothing(monkeypatch):
@@ -1007,6 +1150,33 @@ def test_a_changed_process_wide_switch_changes_nothing(monkeypatch):
     assert decode(data).pixels.shape == (24, 32, 3)
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("Broken data.\nmore"), "broken data"),
+        (SyntaxError("EOF in header"), "EOF in header"),
+        (SyntaxError("JPeg header"), "JPeg header"),
+        (NotImplementedError("x" * 150), "x" * 120),
+        (OSError(""), "its header is damaged"),
+        (OSError("cannot identify image file <x>"), "its header is damaged"),
+        (ValueError("zip() argument 2 is longer"), "its header is damaged"),
+        (OSError("a\x1b[1m"), r"a\x1b[1m"),
+    ],
+)
+def test_a_decoders_reason_is_given_where_it_is_made_for_people(error, told, monkeypatch):
+    def look(*_, **__):
+        raise error
+
+    monkeypatch.setattr(bmp, "look", look)
+    assert refusal(SEEDS["bmp"]()) == f"damaged or truncated bmp: {told}"
+
+
+@pytest.mark.parametrize("case", [b"II*\0" + bytes(12), b"II*\0\x08\0\0\0", b"GIF89a" + bytes(3)])
+def test_an_exception_that_is_not_made_for_people_is_told_by_where_it_happened(case):
+    name = "gif" if case[:3] == b"GIF" else "tiff"
+    assert refusal(case) == f"damaged or truncated {name}: its header is damaged"
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF"])
 def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
     data = saved(scene(40, 60), form)
@@ -1014,8 +1184,14 @@ def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
         with pytest.raises(LimitError) as caught:
             call(data, max_pixels=2399)
         assert caught.value.message == "40x60 are 2400 pixels, more than the limit of 2399"
-        assert caught.value.hint == "--max-pixels 2400"
+        assert caught.value.hint == "max_pixels=2400"
     assert decode(data, max_pixels=2400).pixels.shape[:2] == (40, 60)
+
+
+def test_a_byte_may_stand_for_as_many_pixels_as_the_format_can_pack_and_no_more():
+    pictures.fill("png", bytes(10), 5, 4, 2)
+    with pytest.raises(InputError, match=r"^damaged or truncated png: 10 bytes cannot hold 7x3 pixels$"):
+        pictures.fill("png", bytes(10), 7, 3, 2)
 
 
 def bombs(rows, columns):
@@ -1065,8 +1241,7 @@ def raw_tiff(rows, columns, compression):
 @pytest.mark.parametrize(
     "size", [(9460, 9460), (13_380, 13_380), (30_000, 30_000), (65_500, 65_500), (2**31 - 1, 2**31 - 1)]
 )
-@pytest.mark.parametrize("hide", [False, True], ids=["imagecodecs", "Pillow"])
-def test_headers_that_promise_too_much_are_refused_in_little_memory(size, hide):
+def test_headers_that_promise_too_much_are_refused_in_little_memory(size):
     code = (
         "from poolcli.errors import PoolError; from poolcli.media import contents\n"
         "for case in data:\n"
@@ -1076,7 +1251,7 @@ def test_headers_that_promise_too_much_are_refused_in_little_memory(size, hide):
         # ru_maxrss would count the parent's, too
         "print(*(int(s.split()[1]) // 1024 for s in open('/proc/self/status') if s.startswith('VmHWM')))\n"
     )
-    *codes, megabytes = isolated(code, bombs(*size), hide=hide).split()
+    *codes, megabytes = isolated(code, bombs(*size)).split()
     assert len(codes) == 8
     assert set(codes) <= {"3", "5"}
     assert int(megabytes) < 300
@@ -1084,7 +1259,7 @@ def test_headers_that_promise_too_much_are_refused_in_little_memory(size, hide):
 
 @pytest.mark.parametrize("head", [b"%!PS-Adobe-3.0 EPSF-3.0", b"8BPS", b"%PDF-1.4", b"SIMPLE  =", b"<svg xmlns="])
 def test_formats_with_dangerous_parsers_never_reach_a_library(head, monkeypatch):
-    monkeypatch.setattr(images, "_inspect", None)
+    monkeypatch.setattr(contents, "_module", None)
     assert "looks like" in refusal(head + bytes(1000))
 
 
@@ -1097,15 +1272,9 @@ def test_a_key_is_refused_for_a_picture():
 
 
 @pytest.mark.parametrize(
-    ("name", "hide", "unwanted"),
-    [
-        ("png", False, {"PIL", "tifffile"}),
-        ("jpeg", False, {"tifffile"}),
-        ("png", True, {"tifffile"}),
-        ("jpeg", True, {"tifffile"}),
-    ],
+    ("name", "unwanted"), [("png", {"PIL", "imageio", "tifffile"}), ("jpeg", {"imageio", "tifffile"})]
 )
-def test_only_the_libraries_that_a_format_needs_are_imported(name, hide, unwanted):
+def test_only_the_libraries_that_a_format_needs_are_imported(name, unwanted):
     answer = isolated(
         "from poolcli.media import contents, formats\n"
         "before = {'PIL', 'imageio', 'tifffile', 'imagecodecs'} & {name for name in sys.modules if sys.modules[name]}\n"
@@ -1113,6 +1282,5 @@ def test_only_the_libraries_that_a_format_needs_are_imported(name, hide, unwante
         "contents.encode(content.pixels, formats.by_name(data[1]), content.meta)\n"
         "print(before, sorted(name for name in sys.modules if name in data[2] and sys.modules[name]))",
         (encode(scene(), name), name, unwanted),
-        hide=hide,
     )
     assert answer == "set() []\n"

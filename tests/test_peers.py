@@ -10,7 +10,7 @@ import pytest
 
 from poolcli.core.geometry import Window
 from poolcli.errors import UsageError
-from poolcli.measure import adapters, bench, peers
+from poolcli.measure import bench, peers
 from poolcli.measure.cases import Case, Size
 
 WINDOWS = {
@@ -37,13 +37,17 @@ METHODS = ("max", "min", "avg", "sum", "l2")
 DTYPES = ("uint8", "uint16", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 
 
-def cases_of(adapter):
+CALLS = [(library, call) for library in peers.LIBRARIES.values() for call in library.calls]
+IDS = [f"{library.name}-{call.form}-{call.method}-{call.words}" for library, call in CALLS]
+
+
+def cases_of(call):
     for shape, letters in SIZES:
-        for dtype in adapter.dtypes:
+        for dtype in call.dtypes:
             names = WINDOWS if dtype in ("float32", "uint8") else ("blocks", "strided", "padded")
             for window in map(WINDOWS.get, names):
-                case = Case(Size(shape, letters, dtype), adapter.method, window, 2)
-                if not any(rule(case) for rule in adapter.rules):
+                case = Case(Size(shape, letters, dtype), call.method, window, 2)
+                if all(rule.holds(case) for rule in call.rules):
                     yield case
 
 
@@ -102,34 +106,32 @@ def stored(exact, dtype):
     return np.rint(exact) if np.dtype(dtype).kind in "iu" else exact.astype(dtype)
 
 
-@pytest.mark.parametrize("adapter", peers.ADAPTERS, ids=lambda a: f"{a.name}-{a.method}-{a.prepare}")
-def test_values_are_those_of_explicit_windows(adapter):
-    library = peers.LIBRARIES[adapter.library]
-    if not peers.installed(library):
+@pytest.mark.parametrize(("library", "peer"), CALLS, ids=IDS)
+def test_values_are_those_of_explicit_windows(library, peer):
+    if not library.installed or library.lacking:
         pytest.skip(f"{library.name} is not installed")
     seen = 0
-    for case in cases_of(adapter):
+    for case in cases_of(peer):
         array = bench.noise(case.size)
         before = array.copy()
-        prepared = adapters.prepare(adapter, array, case)
+        prepared = peer.prepare(array, case)
         for _ in range(2):  # a second call must not build on what the first one left
             values = prepared.values(prepared.call())
         exact = expected(case)
         assert values.shape == exact.shape, case
         furthest = float(np.abs(values.astype(np.float64) - stored(exact, case.out.dtype).astype(np.float64)).max())
         scale = float(np.abs(array.astype(np.float64)).max())
-        assert furthest <= adapter.rounding(case, scale), (case, furthest)
+        assert furthest <= peer.tolerance(case, scale), (case, furthest)
         assert np.array_equal(array, before), "the input was modified"
         seen += 1
     assert seen > 0, "a row of the table that can do nothing"
 
 
-@pytest.mark.parametrize("adapter", peers.ADAPTERS, ids=lambda a: f"{a.name}-{a.method}-{a.prepare}")
-def test_row_names_a_library_a_method_and_a_function(adapter):
-    assert adapter.library in peers.LIBRARIES
-    assert adapter.method in METHODS
-    assert callable(getattr(adapters, adapter.prepare))
-    assert set(adapter.dtypes) <= {*DTYPES, "uint32", "uint64"}
+@pytest.mark.parametrize("peer", [call for _, call in CALLS], ids=IDS)
+def test_row_names_a_method_and_dtypes(peer):
+    assert peer.method in METHODS
+    assert peer.dtypes
+    assert set(peer.dtypes) <= {*DTYPES, "uint32", "uint64"}
 
 
 def case_of(shape=(64, 224, 224), letters="CHW", dtype="float32", method="max", window=None):
@@ -137,12 +139,13 @@ def case_of(shape=(64, 224, 224), letters="CHW", dtype="float32", method="max", 
 
 
 def reasons(case):
-    return {offer.name: offer.reason for offer in peers.offers(case, peers.LIBRARIES.values())}
+    found = peers.offers(case, peers.LIBRARIES.values())
+    return {name: offer if isinstance(offer, str) else "" for name, offer in found.items()}
 
 
 def test_both_memory_formats_of_torch_are_offered():
-    names = [offer.name for offer in peers.offers(case_of(), [peers.LIBRARIES["torch"]])]
-    assert names == ["torch contiguous", "torch channels_last"]
+    names = peers.offers(case_of(), [peers.LIBRARIES["torch"]])
+    assert list(names) == ["torch contiguous", "torch channels_last"]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +162,7 @@ def test_both_memory_formats_of_torch_are_offered():
         (case_of(window=Window(2, 2, 0, 1, ceil=True)), "onnxruntime NCHW", "no ceil"),
         (case_of(method="sum"), "onnxruntime NCHW", "no sum"),
         (case_of(window=Window(3, 2, 1)), "opencv", "no padding, no overhang"),
+        (case_of((1, 40, 40, 128), "NHWC"), "opencv", ""),
         (case_of((1, 40, 40, 129), "NHWC"), "opencv", "at most 128 channels"),
         (case_of(window=Window(3, 2)), "skimage", "only kernel = stride"),
         (case_of((32, 32, 4), "HWC", "uint8", "avg"), "pillow", "1 or 3 channels"),
@@ -177,14 +181,13 @@ def test_a_call_above_the_cost_limit_is_too_slow():
 
 
 def test_area_is_the_call_for_blocks_and_blur_for_the_rest():
-    def call(window):
+    def words(window):
         case = case_of((32, 32, 3), "HWC", "uint8", "avg", window)
-        (offer,) = peers.offers(case, [peers.LIBRARIES["opencv"]])
-        return offer.adapter.note(case)
+        return peers.offers(case, [peers.LIBRARIES["opencv"]])["opencv"].note(case)
 
-    assert call(Window(4)) == "resize(INTER_AREA)"
-    assert call(Window(4, 1)) == "blur"
-    assert call(Window(3, 2)) == "blur, then every s-th value"
+    assert words(Window(4)) == "resize(INTER_AREA)"
+    assert words(Window(4, 1)) == "blur"
+    assert words(Window(3, 2)) == "blur, then every s-th value"
 
 
 def test_selected_peers_are_those_installed():
@@ -205,3 +208,32 @@ def test_peer_that_is_not_installed_is_refused_by_name(monkeypatch):
     with pytest.raises(UsageError, match="peer 'opencv' must be installed") as raised:
         peers.select("opencv")
     assert "pip install opencv-python-headless" in raised.value.hint
+
+
+def test_peer_that_lacks_a_package_is_refused_when_named_and_says_so_otherwise(monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "onnx" else object())
+    with pytest.raises(UsageError, match="peer 'onnxruntime' must be installed with onnx") as raised:
+        peers.select("onnxruntime")
+    assert "pip install onnx," in raised.value.hint
+    assert "onnxruntime" in [library.name for library in peers.select("auto")]
+    assert reasons(case_of())["onnxruntime NCHW"] == "onnx must be installed"
+
+
+@pytest.mark.parametrize("peer", [call for _, call in CALLS], ids=IDS)
+def test_what_rounding_explains_of_floats_grows_with_the_input(peer):
+    for dtype in peer.dtypes:
+        case = case_of((17, 19), "HW", dtype, peer.method, Window(3))
+        factor = 8 if dtype.startswith("float") else 1
+        assert peer.tolerance(case, 8.0) == factor * peer.tolerance(case, 1.0)
+
+
+def test_a_running_sum_drifts_with_the_length_of_its_lines():
+    (mean,) = [call for call in peers.LIBRARIES["scipy"].calls if call.method == "avg"]
+    case = case_of((17, 19), "HW", "float64", "avg", Window(3))
+    assert mean.tolerance(case, 2.0) == 2 * (4 + 17 + 19 + 9) * np.finfo(np.float64).eps
+
+
+def test_a_sum_in_single_precision_rounds_with_each_of_its_terms():
+    (mean,) = [call for call in peers.LIBRARIES["numpy"].calls if call.method == "avg" and "float32" in call.dtypes]
+    case = case_of((17, 19), "HW", "float32", "avg", Window(3))
+    assert mean.tolerance(case, 2.0) == 2 * (1 + 9) * np.finfo(np.float32).eps

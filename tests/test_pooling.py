@@ -506,11 +506,11 @@ def test_a_shape_that_looks_like_a_picture_must_have_a_layout():
     with pytest.raises(InputError) as caught:
         pool(np.zeros((1080, 1920, 3), "uint8"))
     assert caught.value.message == "layout must be given for shape (1080, 1920, 3)"
-    assert caught.value.hint == "--layout HWC or CHW"
+    assert caught.value.hint == "layout=HWC or CHW"
     with pytest.raises(InputError) as caught:
         pool(np.zeros((2, 16, 16, 3), "uint8"))
     assert caught.value.message == "layout must be given for shape (2, 16, 16, 3)"
-    assert caught.value.hint == "--layout NHWC or NCHW"
+    assert caught.value.hint == "layout=NHWC or NCHW"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""Statistics of samples agree with values worked out by hand, and with SciPy where it is installed."""
+"""Statistics of samples agree with values worked out by hand."""
 
 from __future__ import annotations
 
-import random
 from itertools import combinations
 
 import pytest
@@ -25,6 +24,7 @@ def test_median_of_an_even_number_lies_between_the_middle_two():
 def test_quartiles_lie_between_samples():
     # positions 0.75 and 2.25 of 0, 1, 2, 3
     assert stats.summarise((0.0, 1.0, 2.0, 3.0)).iqr == 1.5
+    assert stats.summarise((0.0, 1.0)).iqr == 0.5
 
 
 def test_one_sample_has_no_spread():
@@ -72,6 +72,10 @@ def test_steady_samples_need_no_advice():
     assert stats.advise(STEADY) is None
 
 
+def test_samples_below_the_clock_need_no_advice():
+    assert stats.advise((0.0,) * 20) is None
+
+
 def test_a_single_late_outlier_among_many_does_not_move_the_median():
     assert stats.advise((*STEADY, 3.0)) is None
 
@@ -113,18 +117,3 @@ def test_exact_p_agrees_with_listing_every_order(n1, n2):
         second = [float(i) for i in range(n1 + n2) if i not in place]
         u = sum(place) - n1 * (n1 - 1) / 2
         assert stats.mann_whitney(first, second) == pytest.approx(brute_force(n1, n2, u))
-
-
-@pytest.mark.parametrize(
-    ("n1", "n2", "shift", "digits"),
-    [(5, 7, 0.5, 9), (8, 8, 1, 9), (30, 40, 0.3, 9), (200, 3, 0.1, 9), (25, 25, 0.6, 1)],
-)
-def test_mann_whitney_agrees_with_scipy(n1, n2, shift, digits):
-    scipy = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
-    generator = random.Random(n1)  # noqa: S311 -- samples, not secrets
-    first = [round(generator.gauss(0, 1), digits) for _ in range(n1)]
-    second = [round(generator.gauss(shift, 1), digits) for _ in range(n2)]
-    ties = len({*first, *second}) < n1 + n2
-    method = "exact" if n1 * n2 <= stats.EXACT and not ties else "asymptotic"
-    expected = scipy.mannwhitneyu(first, second, alternative="two-sided", method=method).pvalue
-    assert stats.mann_whitney(first, second) == pytest.approx(expected, rel=1e-9)

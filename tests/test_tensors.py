@@ -16,7 +16,7 @@ import pytest
 
 from poolcli.errors import InputError, LimitError
 from poolcli.media import contents
-from poolcli.media.formats import by_name
+from poolcli.media.formats import by_name, check
 
 NPY = by_name("npy")
 LIMIT = 10**9
@@ -356,9 +356,11 @@ def test_several_arrays_need_a_key():
     assert refusal(data) == "holds 2 arrays: a, b"
     with pytest.raises(InputError) as caught:
         decode(data)
-    assert caught.value.hint == "--key NAME"
+    assert caught.value.hint == "key=NAME"
     assert np.array_equal(decode(data, key="b").pixels, values("B", (4, 5)))
-    assert refusal(data, key="c") == "holds no array 'c', only a, b"
+    with pytest.raises(InputError) as caught:
+        decode(data, key="c")
+    assert (caught.value.message, caught.value.hint) == ("holds no array 'c', only a, b", "key=NAME")
 
 
 def test_a_thousand_keys_are_not_all_listed():
@@ -427,8 +429,16 @@ def test_more_elements_than_the_limit_are_refused_before_unpacking():
     for call in (contents.look, contents.decode):
         with pytest.raises(LimitError) as caught:
             call(data, max_pixels=999_999)
-        assert "--max-pixels" in caught.value.hint
+        assert caught.value.hint == "max_pixels="
     assert decode(data, max_pixels=10**6).pixels.shape == (1000, 1000)
+
+
+@pytest.mark.parametrize(("spare", "message"), [(0, "holds 65488 elements"), (1, "unpacks to 65617 bytes")])
+def test_a_member_is_not_unpacked_once_its_size_alone_passes_the_limit(spare, message):
+    member = saved(np.zeros(10 * 8 + 2**16 + spare - 128, "B"))
+    with pytest.raises(LimitError) as caught:
+        decode(zipped([("a.npy", member)]), max_pixels=10)
+    assert caught.value.message.startswith(message)
 
 
 def test_a_directory_that_promises_less_than_there_is_gives_nothing_more():
@@ -477,7 +487,7 @@ def test_a_contiguous_array_is_not_copied():
 
 def test_a_dtype_that_npy_is_not_meant_for_is_refused():
     with pytest.raises(InputError, match="complex64"):
-        contents.encode(np.zeros((2, 2), "c8"), NPY, None)
+        check(NPY, (2, 2), "complex64")
 
 
 def test_tensors_need_no_picture_library():

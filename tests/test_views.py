@@ -148,7 +148,7 @@ def test_the_compiled_engine_is_right_about_broad_views(case):
 
 
 @pytest.mark.slow
-@trials(4000)
+@trials(1000)
 @given(EVERY, NARROW, BROAD)
 def test_many_more_views_are_pooled_right(every, narrow, broad):
     assert_numpy_is_right(every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,7 +15,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from poolcli import __version__
-from poolcli.errors import LimitError, OutputError, PoolError, UsageError
+from poolcli.errors import LimitError, OutputError, PoolError, PoolWarning, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,11 @@ COMMANDS = {
     "cache": "Show (info), fill (warm) or empty (clear) the store of compiled kernels.",
     "env": "Show versions, processors and folders, for reports.",
 }
+EXAMPLES = """\
+Examples:
+  poolcli pool photo.png -m avg -k 4 -o small.png
+  poolcli batch photos/ -o small/ -k 4
+  poolcli bench --preset quick"""
 BUG = 70
 
 
@@ -44,12 +50,33 @@ class ClosedPipe(Exception):  # noqa: N818 -- not an error
     """The reader of stdout has gone; Typer would end with 1 for a BrokenPipeError."""
 
 
-class Commands(TyperGroup):
+class Group(TyperGroup):
+    """Commands whose help cuts no summary, and ends as its epilog is written."""
+
+    def summary(self, ctx: Any, name: str) -> str:
+        """Return what a command does."""
+        return getattr(self.get_command(ctx, name), "help", "")
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write every command with its summary."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.summary(ctx, name)) for name in self.list_commands(ctx)])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
+        """Write the examples."""
+        formatter.write(f"\n{self.epilog}\n")
+
+
+class Commands(Group):
     """Commands by name; a module is imported when its command is asked for (nine built at once cost 45 ms)."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- Typer's signature
         """Return the names in the order of the table."""
         return list(COMMANDS)
+
+    def summary(self, ctx: Any, name: str) -> str:  # noqa: ARG002 -- Typer's signature
+        """Return what a command does, without its module."""
+        return COMMANDS[name]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command, or raise `UsageError` with the nearest name."""
@@ -77,6 +104,7 @@ app = typer.Typer(
     cls=Commands,
     name="poolcli",
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXAMPLES,
     help="Pool images and tensors: max, average, L2, with deep-learning window semantics.",
     rich_markup_mode=None,
 )
@@ -106,7 +134,8 @@ def run(arguments: list[str]) -> int:
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text files both
     try:
-        with _signals():
+        with _signals(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", PoolWarning)  # they come with the results
             code = get_command(app).main(arguments, "poolcli", standalone_mode=False)
             if sys.stdout is not None:
                 sys.stdout.flush()

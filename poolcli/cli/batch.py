@@ -6,90 +6,59 @@ import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS, Terminated
-from poolcli.core.geometry import Window
-from poolcli.core.methods import lookup
+from poolcli.cli.options import Talk
+from poolcli.cli.tally import Meter, Tally, summary
 from poolcli.errors import UsageError
-from poolcli.jobs import batch as running
+from poolcli.jobs import batch as batches
 from poolcli.jobs import manifest, records, runner, tree
+from poolcli.jobs.batch import Batch, Settings
+from poolcli.jobs.request import Output, Request
+from poolcli.jobs.tree import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from poolcli.cli.report import Meter, Tally
-    from poolcli.jobs.batch import Run, Step
-    from poolcli.jobs.records import Record, Request
+    from poolcli.jobs.naming import Job
+    from poolcli.jobs.records import Record
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
 GRACE = 0.8  # seconds that a signal leaves to what is under way
 
+Sources = Annotated[
+    list[str] | None, typer.Argument(metavar="SRC...", help="Folders, and files.", rich_help_panel="Input")
+]
+Asked = Annotated[
+    Request, "method", "kernel", "stride", "padding", "dilation", "ceil", "count_include_pad", "layout", "key",
+    "max_pixels", "dtype", "quality", "engine",
+]  # fmt: skip
 
-@app.command(help=COMMANDS["batch"])
+
+@options.command(
+    app,
+    COMMANDS["batch"],
+    "poolcli batch photos/ -o small/ -m avg -k 4",
+    "poolcli batch photos/ -o small/ -I '*.jpg' -x '**/thumbs/**' -n",
+    "find . -name '*.png' -print0 | poolcli batch --files-from - -0 -o small/",
+)
 def batch(
-    sources: options.Sources = None,
-    output: options.Destination = ...,  # type: ignore[assignment]  # Typer's way to say required
-    method: options.Method = "max",
-    kernel: options.Kernel = "2",
-    stride: options.Stride = None,
-    padding: options.Padding = "0",
-    dilation: options.Dilation = "1",
-    ceil: options.Ceil = False,
-    count_include_pad: options.CountIncludePad = False,
-    layout: options.Layout = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = "auto",
-    format: options.Format = None,
-    quality: options.Quality = None,
-    key: options.Key = None,
-    max_pixels: options.MaxPixels = "1G",
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    max_depth: options.MaxDepth = None,
-    hidden: options.Hidden = False,
-    files_from: options.FilesFrom = None,
-    null: options.Null = False,
-    flat: options.Flat = False,
-    template: options.Template = None,
-    exists: options.Exists = "error",
-    resume: options.Resume = True,
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
-    max_errors: options.MaxErrors = None,
-    durable: options.Durable = False,
-    dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,
+    request: Asked,
+    rules: Rules,
+    settings: Settings,
+    output: Annotated[Output, "format"],
+    talk: Annotated[Talk, "dry_run", "json", "quiet", "verbose", "debug"],
+    sources: Sources = None,
 ) -> int:
-    request = records.Request(
-        lookup(method),
-        Window(kernel, stride, padding, dilation, ceil, count_include_pad).over(2),
-        layout=layout,
-        dtype=dtype,
-        engine=engine,
-        quality=quality,
-        key=key,
-        max_pixels=options.amount("max-pixels", max_pixels),
-    )
-    memory = running.allowed_memory() // 4 if max_memory is None else options.amount("max-memory", max_memory)
-    rules = tree.Rules(tuple(include or ()), tuple(exclude or ()), max_depth, hidden)
-    found = _found(sources or [], files_from, rules, output, null=null)
+    tree.check_apart(sources or [], settings.output, rules)
+    found = list(tree.find(sources or [], rules))
     counting = [one for one in found if one.counts]
-    planned = tree.plan_jobs(
-        counting,
-        output,
-        template=_template(template, flat=flat),
-        method=request.method,
-        window=request.window,
-        format=format,
-    )
+    planned = tree.plan_jobs(counting, settings.output, settings.names, request, format=output.format)
     runner.check(request, planned)
     if not planned:
         raise UsageError(
@@ -97,116 +66,66 @@ def batch(
             "poolcli info --formats lists what is read",
         )
 
-    def decide() -> Sequence[Step]:
-        histories = manifest.load(output)
-        return running.steps(planned, request, output, histories, exists=exists, resume=resume)
+    def decide() -> Sequence[Job]:
+        return batches.decided(planned, request, settings, manifest.load(settings.output))
 
-    steps = decide()
-    tally = report.Tally(len(steps), len(found) - len(counting))
-    if dry_run:
-        return _show(steps, request, tally, json=json)
-    with manifest.opened(output, durable=durable) as kept:
-        running.clean(output, planned, kept)
-        running.keep_memory()
-        steps = decide()  # under the lock: another batch may have come first
-        run = running.Run(
-            steps,
-            request,
-            kept,
-            jobs=jobs or _processors(),
-            max_memory=memory,
-            max_errors=max_errors,
-            durable=durable,
-        )
-        _deliver(run, tally, json=json, quiet=quiet, verbose=verbose, debug=debug)
+    jobs = decide()
+    tally = Tally(len(jobs), len(found) - len(counting))
+    if talk.dry_run:
+        for job in jobs:
+            record = runner.planned(job, request)
+            tally.add(record)
+            report.talk(record, quiet=True, verbose=False)
+            report.print_json(records.as_json(record)) if talk.json else report.print_plan(record)
+        return records.worst(tally.codes)
+    with manifest.opened(settings.output, durable=settings.durable) as kept:
+        batches.clean(settings.output, planned, kept)
+        batches.keep_memory()
+        jobs = decide()  # under the lock: another batch may have come first
+        _deliver(Batch(jobs, request, settings, kept), tally, talk)
         kept.compact()
     return records.worst(tally.codes)
 
 
-def _found(
-    sources: list[str], files_from: str | None, rules: tree.Rules, output: str, *, null: bool
-) -> list[tree.Found]:
-    if not sources and files_from is None:
-        raise UsageError("batch must be given folders or files, or --files-from")
-    if "-" in sources:
-        raise UsageError(
-            "sources must be folders or files, got -", "--files-from - reads their names, pool - a picture"
-        )
-    if null and files_from is None:
-        raise UsageError("-0 must be used with --files-from")
-    if output == "-":
-        raise UsageError("output must be a folder, got -")
-    tree.check_apart(sources, output, rules)
-    listed = [] if files_from is None else tree.listed(files_from, null=null)
-    return list(tree.find(sources, listed, rules))
-
-
-def _template(template: str | None, *, flat: bool) -> str:
-    if template is not None and flat:
-        raise UsageError("--flat must be used without --template: both name the outputs")
-    return template or (tree.FLAT if flat else tree.MIRROR)
-
-
-def _processors() -> int:
-    from poolcli.core.threads import usable_cpus
-
-    return usable_cpus()
-
-
-def _show(steps: Sequence[Step], request: Request, tally: Tally, *, json: bool) -> int:
-    """Print what would be done, and the shapes that would come out."""
-    for step in steps:
-        record = running.outlook(step, request)
-        tally.add(record)
-        report.talk(record, quiet=True, verbose=False)
-        if json:
-            report.print_json(records.as_json(record))
-        elif record.source is not None and record.result is not None:
-            report.print_plan(record.input, record.output, record.source, record.result)
-        elif record.reason is not None:
-            report.print_skipped(record.input, record.output, record.reason)
-    return records.worst(tally.codes)
-
-
-def _deliver(run: Run, tally: Tally, *, json: bool, quiet: bool, verbose: bool, debug: bool) -> None:
-    """Do the run and say what comes of it; a signal ends the process here."""
-
-    def tell(record: Record, meter: Meter) -> None:
-        tally.add(record)
-        report.talk(record, quiet=quiet, verbose=verbose)
-        if debug and record.error is not None and record.error.exit_code == 70:
-            traceback.print_exception(record.error.__cause__)
-        if json:
-            report.print_json(records.as_json(record))
-        elif record.status == "done" and record.output is not None:
-            meter.print_path(record.output)
-        meter.move()
-
+def _deliver(run: Batch, tally: Tally, talk: Talk) -> None:
+    """Do the batch and say what comes of it; a signal ends the process here."""
     with run:
         try:
-            with report.Meter(tally, quiet=quiet) as meter:
+            with Meter(tally, quiet=talk.quiet) as meter:
                 for record in run:
-                    tell(record, meter)
+                    _tell(record, tally, meter, talk)
         except Terminated as ended:
-            _end(run, ended.number, tally, json=json, quiet=quiet)
+            _end(run, ended.number, tally, talk)
     if run.stopped is not None:
         report.say_error(f"stopped early: {run.stopped}; {tally.counts['done']} of {tally.total} files done")
-    if not quiet:
-        report.summary(tally)
+    if not talk.quiet:
+        summary(tally)
 
 
-def _end(run: Run, number: int, tally: Tally, *, json: bool, quiet: bool) -> NoReturn:
+def _tell(record: Record, tally: Tally, meter: Meter, talk: Talk) -> None:
+    tally.add(record)
+    report.talk(record, quiet=talk.quiet, verbose=talk.verbose)
+    if talk.debug and record.error is not None and record.error.exit_code == 70:
+        traceback.print_exception(record.error.__cause__)
+    if talk.json:
+        report.print_json(records.as_json(record))
+    elif record.status == "done" and record.job.output is not None:
+        meter.print_path(record.job.output)
+    meter.move()
+
+
+def _end(run: Batch, number: int, tally: Tally, talk: Talk) -> NoReturn:
     """Give what runs a moment, say what got done, and end the process, which dropped threads would hold up."""
     for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, lambda again, _: os._exit(128 + again))
     for record in run.drop(GRACE):
         tally.add(record)
-        if json:
+        if talk.json:
             report.print_json(records.as_json(record))
     name = signal.Signals(number).name
     report.say_error(f"ended by {name}; {tally.counts['done']} of {tally.total} files done", "the same command goes on")
-    if not quiet:
-        report.summary(tally)
+    if not talk.quiet:
+        summary(tally)
     run.sweep()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from typing import Any
 
 import typer
@@ -35,17 +36,18 @@ def env(json: options.Json = False) -> int:
 
 def _environment() -> dict[str, Any]:
     from poolcli.core.threads import usable_cpus
+    from poolcli.measure.environment import cpu_model, installed_version
 
     return {
         "poolcli": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu_model(),
         "usable_cpus": usable_cpus(),
         "threads": usable_cpus(),
         "cache": str(cache.folder()),
-        "packages": {name: _version(name) for name in _required()},
-        "optional": {name: _version(name) for name in _required(optional=True)},
+        "packages": {name: installed_version(name) for name in _required()},
+        "optional": {name: installed_version(name) for name in _required(optional=True)},
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")},
         "terminal": {"stdout": sys.stdout.isatty(), "stderr": sys.stderr.isatty()},
     }
@@ -57,24 +59,5 @@ def _required(*, optional: bool = False) -> list[str]:
         lines = requires("poolcli") or []
     except PackageNotFoundError:
         lines = []
-    names = {
-        line.replace(">", " ").replace("<", " ").replace("=", " ").replace("[", " ").replace(";", " ").split()[0]
-        for line in lines
-        if ("extra ==" in line) == optional
-    }
+    names = {re.split(r"[^\w.-]", line)[0] for line in lines if ("extra ==" in line) == optional}
     return sorted(names - {"poolcli"})
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"

@@ -8,67 +8,69 @@ import typer
 
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
+from poolcli.cli.options import Talk
 from poolcli.core import layouts
 from poolcli.core.geometry import Window
 from poolcli.errors import PoolError, UsageError
+from poolcli.jobs import records
 from poolcli.jobs.records import SCHEMA
+from poolcli.jobs.request import Request
 from poolcli.jobs.runner import PICTURE_LAYOUTS
 from poolcli.media import files, formats
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
 Files = Annotated[
-    list[str] | None, typer.Argument(metavar="FILE...", help="Files, or - for stdin.", show_default=False)
+    list[str] | None, typer.Argument(metavar="FILE...", help="Files, or - for stdin.", rich_help_panel="Input")
 ]
-Formats = Annotated[bool, typer.Option("--formats", help="List the formats and what they hold.", show_default=False)]
+Formats = Annotated[
+    bool, typer.Option("--formats", help="List the formats and what they hold.", rich_help_panel="Output")
+]
 
 
-@app.command(help=COMMANDS["info"])
+@options.command(
+    app,
+    COMMANDS["info"],
+    "poolcli info photo.jpg maps.npy",
+    "poolcli info *.png -k 3 -s 2 --json",
+    "poolcli info --formats",
+)
 def info(
+    window: Window | None,
+    request: Annotated[Request, "layout", "key", "max_pixels"],
+    talk: Annotated[Talk, "json", "debug"],
     inputs: Files = None,
-    kernel: Annotated[str | None, options.KERNEL] = None,
-    stride: options.Stride = None,
-    padding: options.Padding = "0",
-    dilation: options.Dilation = "1",
-    ceil: options.Ceil = False,
-    layout: options.Layout = None,
-    key: options.Key = None,
-    max_pixels: options.MaxPixels = "1G",
     list_formats: Formats = False,
-    json: options.Json = False,
-    debug: options.Debug = False,  # noqa: ARG001 -- the entry point looks for it
 ) -> int:
     if list_formats:
-        return _formats(json=json)
+        return _formats(json=talk.json)
     if not inputs:
         raise UsageError("info must be given files, or --formats")
-    window = None if kernel is None else Window(kernel, stride, padding, dilation, ceil).over(2)
-    most = options.amount("max-pixels", max_pixels)
-    code, rows = 0, []
+    codes, rows = [], []
     for name in inputs:
+        row: dict[str, Any] = {}
+        failure = None
         try:
-            row = _look(name, window, layout=layout, key=key, max_pixels=most)
+            row = _look(name, window, request)
+            rows.append(row)
         except PoolError as error:
             named = error.about(files.shown(name))
             report.say_error(named.message, named.hint)
-            code = max(code, named.exit_code)
-            if json:
-                failure = {"message": named.message, "hint": named.hint, "exit_code": named.exit_code}
-                report.print_json({"schema": SCHEMA, "status": "failed", "input": name, "error": failure})
-            continue
-        rows.append(row)
-        if json:
-            report.print_json({"schema": SCHEMA, "status": "done", "input": name, **row, "error": None})
-    if rows and not json:
+            codes.append(named.exit_code)
+            failure = records.as_error(named)
+        if talk.json:
+            status = "failed" if failure else "done"
+            report.print_json({"schema": SCHEMA, "status": status, "input": name, **row, "error": failure})
+    if rows and not talk.json:
         _show(rows)
-    return code
+    return records.worst(codes)
 
 
-def _look(name: str, window: Window | None, *, layout: str | None, key: str | None, max_pixels: int) -> dict[str, Any]:
+def _look(name: str, window: Window | None, request: Request) -> dict[str, Any]:
     from poolcli.media import contents
 
     data = files.read(name)
-    header = contents.look(data, key=key, max_pixels=max_pixels).header
+    header = contents.look(data, key=request.key, max_pixels=request.max_pixels).header
     row = {
         "name": name,
         "format": header.format,
@@ -81,8 +83,8 @@ def _look(name: str, window: Window | None, *, layout: str | None, key: str | No
         "bytes": len(data),
     }
     if window is not None:
-        told = PICTURE_LAYOUTS[len(header.shape)] if header.picture else layout
-        resolved = layouts.resolve(told, header.shape)
+        layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else request.layout
+        resolved = layouts.resolve(layout, header.shape)
         plan = window.plan(tuple(header.shape[axis] for axis in resolved.pooled))
         row |= {"layout": resolved.letters, "out": list(resolved.replaced(header.shape, plan.out))}
     return row

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
-from poolcli.core.methods import METHODS
+from poolcli.cli.options import Talk
+from poolcli.core.methods import METHODS, Method
 from poolcli.jobs.records import SCHEMA
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
+
+KEYS = ("name", "summary", "formula", "value", "suits", "source", "torch")
+LABELS = ("method", "each output value is the", "formula", "value", "for", "source or PyTorch")
 
 
-@app.command(help=COMMANDS["methods"])
-def methods(json: options.Json = False) -> int:
-    rows = [
-        {
-            key: value
-            for key, value in asdict(row).items()
-            if key in {"name", "summary", "formula", "parameter", "torch"}
-        }
-        for row in METHODS.values()
-    ]
-    if json:
+@options.command(app, COMMANDS["methods"], "poolcli methods", "poolcli methods --json", "poolcli pool photo.png -m avg")
+def methods(talk: Annotated[Talk, "json"]) -> int:
+    rows = [{key: _said(row, key) for key in KEYS} for row in METHODS.values()]
+    if talk.json:
         report.print_json({"schema": SCHEMA, "methods": rows}, indent=2)
         return 0
-    labels = ("method", "each output value is the", "formula", "parameter", "PyTorch")
-    keys = ("name", "summary", "formula", "parameter", "torch")
-    report.show_rows(labels, [[row[key] or "-" for key in keys] for row in rows])
+    for row in rows:
+        torch = row.pop("torch")
+        row["source"] = row["source"] or torch
+    report.show_rows(LABELS, [[value or "-" for value in row.values()] for row in rows])
     return 0
+
+
+def _said(row: Method, key: str) -> str | None:
+    parameter = row.parameter
+    if key != "value":
+        return getattr(row, key) or None
+    if parameter is None:
+        return None
+    said = f"{parameter.form} {parameter.means}"
+    return f"{said}; else {parameter.default}" if parameter.default else said

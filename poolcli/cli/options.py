@@ -1,163 +1,187 @@
-"""Every option, declared once; commands compose them. Values are text that the library parses."""
+"""Options are fields of records: what makes Typer's parameters of them, and the help that shows them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import inspect
+import re
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
-from poolcli.core.geometry import describe
-from poolcli.core.methods import METHODS
-from poolcli.errors import UsageError
-from poolcli.media.formats import FORMATS
+from poolcli.core.settings import setting
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from dataclasses import Field
 
-def _methods(incomplete: str) -> list[tuple[str, str]]:
-    return [(name, row.summary) for name, row in METHODS.items() if name.startswith(incomplete)]
-
-
-def _formats(incomplete: str) -> list[str]:
-    return [row.name for row in FORMATS if row.writes and row.name.startswith(incomplete)]
-
-
-def _engines(incomplete: str) -> list[str]:
-    return [name for name in ("auto", "numba", "numpy") if name.startswith(incomplete)]
-
-
-def _exists(incomplete: str) -> list[str]:
-    return [name for name in ("error", "skip", "newer", "overwrite") if name.startswith(incomplete)]
+PANELS = ("Window", "Input", "Output", "Picture", "Run", "Talk")
+HELP = {"help_option_names": ["-h", "--help"]}
+# Other values are text that the record parses
+_TYPES: dict[str, Any] = {
+    "bool": bool,
+    "bool | None": bool,
+    "int | None": int,
+    "tuple[str, ...]": list[str],
+}
 
 
-def _option(*names: str, **settings: Any) -> Any:
-    return typer.Option(*names, show_default=settings.pop("show_default", False), **settings)
+@dataclass(frozen=True)
+class Talk:
+    """What a command says."""
+
+    dry_run: bool = setting("Run", "Show inputs, outputs and shapes; pool nothing.", default=False, short="-n")
+    timing: bool | None = setting(
+        "Talk", "Table of seconds by stage on stderr; else where that is a terminal.", default=None
+    )
+    explain: bool = setting("Talk", "Show how the size of the result comes about.", default=False)
+    show: bool = setting("Talk", "Print the result, up to 1,000 elements, and write nothing.", default=False)
+    json: bool = setting("Talk", "Print JSON: one object for each input, or one document.", default=False)
+    quiet: bool = setting("Talk", "Errors only on stderr.", default=False, short="-q")
+    verbose: bool = setting("Talk", "Say which engine ran and why.", default=False, short="-v")
+    debug: bool = setting("Talk", "Show the traceback of an error.", default=False)
 
 
-Sources = Annotated[list[str] | None, typer.Argument(metavar="SRC...", help="Folders, and files.", show_default=False)]
-Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, or - for stdin.", show_default=False)]
-Method = Annotated[
-    str,
-    _option(
-        "--method", "-m", metavar="NAME", autocompletion=_methods, show_default=True, help=f"{', '.join(METHODS)}."
-    ),
-]
-KERNEL = _option("--kernel", "-k", metavar="N|RxC", show_default=True, help=describe("kernel"))
-Kernel = Annotated[str, KERNEL]
-Stride = Annotated[str | None, _option("--stride", "-s", metavar="N|RxC", help=describe("stride"))]
-Padding = Annotated[str, _option("--padding", "-p", metavar="PAD", show_default=True, help=describe("padding"))]
-Dilation = Annotated[str, _option("--dilation", "-d", metavar="N|RxC", show_default=True, help=describe("dilation"))]
-Ceil = Annotated[bool, _option("--ceil", help=describe("ceil"))]
-CountIncludePad = Annotated[bool, _option("--count-include-pad", help=describe("count_include_pad"))]
-Layout = Annotated[
-    str | None,
-    _option("--layout", metavar="LETTERS", help="Axes of a tensor, such as CHW or NHWC; H and W are pooled."),
-]
-Dtype = Annotated[
-    str | None,
-    _option("--dtype", metavar="NAME", help="Type of the result, such as uint8 or f32; rounds and saturates."),
-]
-Engine = Annotated[
-    str,
-    _option("--engine", metavar="NAME", autocompletion=_engines, show_default=True, help="auto, numba or numpy."),
-]
-Threads = Annotated[
-    int | None, _option("--threads", "-t", metavar="N", help="Threads; all usable processors if not given.")
-]
-Output = Annotated[
-    str | None,
-    _option(
-        "--output",
-        "-o",
-        metavar="PATH",
-        help="A file, DIR/, - for stdout, or a template of {stem} {name} {ext} {dir} {method} {kernel} {stride}; "
-        "{stem}.{method}{kernel}{ext} beside the input if not given.",
-    ),
-]
-Format = Annotated[
-    str | None,
-    _option(
-        "--format",
-        "-F",
-        metavar="NAME",
-        autocompletion=_formats,
-        help=f"Format to write: {', '.join(row.name for row in FORMATS if row.writes)}.",
-    ),
-]
-Destination = Annotated[str, _option("--output", "-o", metavar="DST", help="Folder that the outputs go to.")]
-Include = Annotated[
-    list[str] | None, _option("--include", "-I", metavar="GLOB", help="Only such files, as '*.jpg'; may be repeated.")
-]
-Exclude = Annotated[
-    list[str] | None,
-    _option("--exclude", "-x", metavar="GLOB", help="No such files and folders, as '**/thumbs/**'; may be repeated."),
-]
-MaxDepth = Annotated[
-    int | None, _option("--max-depth", metavar="N", min=1, help="Folders to go into: 1 is the files of SRC alone.")
-]
-Hidden = Annotated[bool, _option("--hidden", help="Names that begin with a dot, too.")]
-FilesFrom = Annotated[str | None, _option("--files-from", metavar="FILE", help="More inputs, one a line; - for stdin.")]
-Null = Annotated[bool, _option("--null", "-0", help="The names in --files-from end with NUL.")]
-Flat = Annotated[bool, _option("--flat", help="All outputs in one folder, not in those of their inputs.")]
-Template = Annotated[
-    str | None,
-    _option(
-        "--template", metavar="TEXT", help="Names below DST, of {dir} {stem} {name} {ext} {method} {kernel} {stride}."
-    ),
-]
-Exists = Annotated[
-    str,
-    _option(
-        "--exists",
-        metavar="WHAT",
-        autocompletion=_exists,
-        show_default=True,
-        help="For outputs that no batch has made: error, skip, newer (if the input is) or overwrite.",
-    ),
-]
-Jobs = Annotated[
-    int | None,
-    _option("--jobs", "-j", metavar="N", min=1, help="Files at once; as many as usable processors if not given."),
-]
-MaxMemory = Annotated[
-    str | None,
-    _option("--max-memory", metavar="BYTES", help="For the files in flight; K, M and G count. A quarter if not given."),
-]
-MaxErrors = Annotated[
-    int | None, _option("--max-errors", metavar="N", min=1, help="Start nothing new after so many failures.")
-]
-Durable = Annotated[bool, _option("--durable", help="Outputs outlive a loss of power, at the cost of time.")]
-Resume = Annotated[
-    bool, _option("--resume/--no-resume", show_default=True, help="Skip what is done already and has not changed.")
-]
-Force = Annotated[bool, _option("--force", "-f", help="Replace existing outputs.")]
-Quality = Annotated[
-    int | None,
-    _option(
-        "--quality", "-Q", metavar="1-100", help="Quality of JPEG (90 if not given) and WebP (lossless if not given)."
-    ),
-]
-DryRun = Annotated[bool, _option("--dry-run", "-n", help="Show inputs, outputs and shapes; pool nothing.")]
-Key = Annotated[str | None, _option("--key", metavar="NAME", help="Which array of an .npz.")]
-MaxPixels = Annotated[
-    str, _option("--max-pixels", metavar="N", show_default=True, help="Refuse larger pictures; K, M and G count.")
-]
-Timing = Annotated[
-    bool | None,
-    _option("--timing/--no-timing", help="Table of seconds by stage on stderr; shown on a terminal if not given."),
-]
-Explain = Annotated[bool, _option("--explain", help="Show how the size of the result comes about.")]
-Show = Annotated[bool, _option("--show", help="Print the result, up to 1,000 elements, and write nothing.")]
-Json = Annotated[bool, _option("--json", help="Print JSON: one object for each input, or one document.")]
-Quiet = Annotated[bool, _option("--quiet", "-q", help="Errors only on stderr.")]
-Verbose = Annotated[bool, _option("--verbose", "-v", help="Say which engine ran and why.")]
-Debug = Annotated[bool, _option("--debug", help="Show the traceback of an error.")]
+def command(app: typer.Typer, help: str, *examples: str, more: str = "") -> Callable[[Callable[..., int]], Any]:
+    """Return what makes a command of a function: its records become options, *more* and *examples* end its help."""
+    end = "\n".join([*([more] if more else []), "Examples:", *(f"  {line}" for line in examples)])
+
+    def made(function: Callable[..., int]) -> Any:
+        return app.command(cls=Command, help=help, epilog=end)(spelled_out(function))
+
+    return made
 
 
-def amount(name: str, text: str) -> int:
-    """Return the number that *text* such as ``500M`` or ``1G`` stands for."""
-    factors = {"K": 10**3, "M": 10**6, "G": 10**9}
-    digits = text.strip().upper()
-    factor = factors.get(digits[-1:], 1)
-    digits = digits.removesuffix(digits[-1:]) if factor > 1 else digits
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 18 or int(digits) < 1:
-        raise UsageError(f"{name} must be a whole number from 1, with K, M or G, got {text!r}")
-    return int(digits) * factor
+def spelled_out(function: Callable[..., int]) -> Any:
+    """Return *function* with an option for each field of the records that it takes.
+
+    A parameter is annotated with a record, with ``Annotated[record, names of the fields to take]``, or with
+    ``record | None``, which is None when none of its options is given.
+    """
+    parameters: list[inspect.Parameter] = []
+    records: dict[str, tuple[Any, list[str], bool]] = {}
+    for name, hint in get_type_hints(function, include_extras=True).items():
+        record: Any = next(filter(is_dataclass, (hint, *get_args(hint))), None)
+        if record is not None:
+            chosen = getattr(hint, "__metadata__", ())
+            taken = [one for one in _settings(record) if not chosen or one.name in chosen]
+            records[name] = record, [one.name for one in taken], NoneType in get_args(hint)
+            parameters += map(_parameter, taken)
+        elif name != "return":
+            default = inspect.signature(function).parameters[name].default
+            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default))
+
+    def called(**values: Any) -> int:
+        for name, (record, taken, optional) in records.items():
+            own = {key: values.pop(key) for key in taken}
+            given = {key: tuple(v) if isinstance(v, list) else v for key, v in own.items() if v is not None}
+            values[name] = _filled(record, given, optional=optional)
+        return function(**values)
+
+    called.__name__ = function.__name__
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+def _filled(record: Any, given: dict[str, Any], *, optional: bool) -> Any:
+    """Return the *record*, and those in it, of the options that were *given*."""
+    if optional and not given:
+        return None
+    values = {one.name: given[one.name] for one in fields(record) if one.name in given}
+    inner = {one.name: _filled(one.default_factory, given, optional=False) for one in fields(record) if _nested(one)}
+    return record(**values, **inner)
+
+
+def _nested(one: Field[Any]) -> bool:
+    return one.default_factory is not MISSING and is_dataclass(one.default_factory)
+
+
+def _settings(record: Any) -> Iterator[Field[Any]]:
+    """Yield the fields of a *record* that are options, and those of the records in it."""
+    for one in fields(record):
+        if _nested(one):
+            yield from _settings(one.default_factory)
+        elif "panel" in one.metadata:
+            yield one
+
+
+def _parameter(one: Field[Any]) -> inspect.Parameter:
+    kind, required = _TYPES.get(str(one.type), str), one.default is MISSING
+    return inspect.Parameter(
+        one.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[kind if required else kind | None, _option(one)],
+        default=inspect.Parameter.empty if required else None,
+    )
+
+
+def _option(one: Field[Any]) -> Any:
+    said = one.metadata
+    long = said["long"] or f"--{one.name.replace('_', '-')}"
+    if one.type == "bool | None" or one.default is True:
+        long = f"{long}/--no-{long[2:]}"
+    shown = "" if one.default in {MISSING, None, ()} or isinstance(one.default, bool) else f" [{one.default}]"
+    return typer.Option(
+        *(name for name in (long, said["short"]) if name),
+        metavar=said["metavar"],
+        help=said["help"] + shown,
+        autocompletion=completion(said["choices"]) if said["choices"] else None,
+        rich_help_panel=said["panel"],
+    )
+
+
+def completion(choices: Iterable[str]) -> Callable[[str], list[Any]]:
+    """Return what offers the *choices* that begin as a word does."""
+    offered = list(choices.items()) if isinstance(choices, dict) else [(choice, "") for choice in choices]
+
+    def complete(incomplete: str) -> list[Any]:
+        return [(name, about) if about else name for name, about in offered if name.startswith(incomplete)]
+
+    return complete
+
+
+# For commands that do not take records yet
+Json = Annotated[bool, _option(Talk.__dataclass_fields__["json"])]
+Quiet = Annotated[bool, _option(Talk.__dataclass_fields__["quiet"])]
+Debug = Annotated[bool, _option(Talk.__dataclass_fields__["debug"])]
+
+
+class Command(TyperCommand):
+    """A command whose help shows options by panel and ends as its epilog is written."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, panel by panel."""
+        panels: dict[str, list[tuple[str, str]]] = {name: [] for name in PANELS}
+        for parameter in sorted(self.get_params(ctx), key=lambda one: one.param_type_name):  # arguments first
+            if (line := parameter.get_help_record(ctx)) is not None:
+                panels[getattr(parameter, "rich_help_panel", None) or "Talk"].append(line)
+        width = 2 + min(formatter.width // 3, max(len(name) for lines in panels.values() for name, _ in lines))
+        for panel, lines in panels.items():
+            if lines:
+                with formatter.section(panel):
+                    formatter.write_dl([(name.ljust(width - 2), text) for name, text in lines], col_max=width)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
+        """Write what ends the help."""
+        formatter.write(f"\n{self.epilog}\n")
+
+
+def in_options(text: str) -> str:
+    """Return an error or a hint of the library, which speaks of keywords (``layout=HWC``), in options."""
+    from poolcli.jobs import batch, request, tree
+
+    known = (batch.Settings, request.Output, request.Request, tree.Rules, Talk)
+    spelled = {
+        one.name: one.metadata["short"] or f"--{one.name.replace('_', '-')}" for r in known for one in _settings(r)
+    }
+
+    def option(found: re.Match[str]) -> str:
+        name, equals, true, value = found.groups()
+        if name not in spelled or not (equals or "_" in name):
+            return found[0]
+        return spelled[name] + (" " if equals and value and not true else "")
+
+    return re.sub(r"\b([a-z_]+)(?:(=)(True\b)?(?=(\S?))|\b)", option, text)

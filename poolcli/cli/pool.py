@@ -3,131 +3,103 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
-from poolcli.core.geometry import Window
-from poolcli.core.methods import lookup
+from poolcli.cli.options import Talk
 from poolcli.errors import InputError, UsageError
+from poolcli.jobs.request import Output, Request
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from poolcli.jobs.plan import Job
-    from poolcli.jobs.records import Record, Request
+    from poolcli.jobs.naming import Job
+    from poolcli.jobs.records import Record
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
 SHOWN = 1000  # elements that --show prints at most
+LAYOUTS = """\
+Layouts:  D H W L T are pooled, N B C are not, in any order; for example
+  HW     1080x1920        a matrix           L      96000            a recording
+  HWC    1080x1920x3      a colour picture   NCL    8x2x96000        recordings
+  CHW    64x56x56         feature maps       NLC    8x96000x2        the same
+  NCHW   8x64x56x56       a batch of them    NTC    8x512x768        tokens
+  NHWC   8x56x56x64       the same           DHW    64x256x256       a volume
+  NCDHW  1x16x64x56x56    feature volumes    NDHWC  1x64x56x56x16    the same
+"""
+
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help="Files, or - for stdin.", rich_help_panel="Input")
+]
 
 
-@app.command(help=COMMANDS["pool"])
-def pool(
-    inputs: options.Inputs,
-    method: options.Method = "max",
-    kernel: options.Kernel = "2",
-    stride: options.Stride = None,
-    padding: options.Padding = "0",
-    dilation: options.Dilation = "1",
-    ceil: options.Ceil = False,
-    count_include_pad: options.CountIncludePad = False,
-    layout: options.Layout = None,
-    dtype: options.Dtype = None,
-    engine: options.Engine = "auto",
-    threads: options.Threads = None,
-    output: options.Output = None,
-    format: options.Format = None,
-    force: options.Force = False,
-    quality: options.Quality = None,
-    dry_run: options.DryRun = False,
-    key: options.Key = None,
-    max_pixels: options.MaxPixels = "1G",
-    timing: options.Timing = None,
-    explain: options.Explain = False,
-    show: options.Show = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    debug: options.Debug = False,  # noqa: ARG001 -- the entry point looks for it
-) -> int:
+@options.command(
+    app,
+    COMMANDS["pool"],
+    "poolcli pool photo.png -m avg -k 4 -o small.png",
+    "poolcli pool maps.npy --layout NCHW -k 3 -s 2 -p 1 -o pooled.npy",
+    "cat photo.jpg | poolcli pool - -m avg -F png -o - > half.png",
+    more=LAYOUTS,
+)
+def pool(inputs: Inputs, request: Request, output: Output, talk: Talk) -> int:
     from poolcli.jobs import records, runner
 
-    request = records.Request(
-        lookup(method),
-        Window(kernel, stride, padding, dilation, ceil, count_include_pad).over(2),
-        layout=layout,
-        dtype=dtype,
-        engine=engine,
-        threads=threads,
-        quality=quality,
-        key=key,
-        max_pixels=options.amount("max-pixels", max_pixels),
-    )
-    jobs = _jobs(inputs, output, request, format=format, force=force, show=show)
+    jobs = _jobs(inputs, output, request, talk)
     runner.check(request, jobs)
-    _one_stdout(jobs, json=json, show=show, dry_run=dry_run)
+    _one_stdout(jobs, talk)
     done = []
     for number, job in enumerate(jobs):
-        if dry_run:
+        if talk.dry_run:
             record, array = runner.planned(job, request), None
         else:
-            record, array = runner.run(job, request, force=force, ahead=len(jobs) - number)
-        if show and array is not None and array.size > SHOWN:
-            record = runner.failed(
-                job, request, InputError(f"result must have up to {SHOWN} elements to be shown, got {array.size}")
-            )
+            record, array = runner.run(job, request, ahead=len(jobs) - number)
+        if talk.show and array is not None and array.size > SHOWN:
+            error = InputError(f"result must have up to {SHOWN} elements to be shown, got {array.size}")
+            record = runner.failed(job, request, error)
         done.append(record)
-        _talk(record, explain=explain, quiet=quiet, verbose=verbose)
-        _deliver(record, array, json=json, show=show)
-    if not quiet and sys.stderr is not None and (timing or (timing is None and sys.stderr.isatty())):
+        _tell(record, array, talk)
+    if not talk.quiet and sys.stderr is not None and (talk.timing or (talk.timing is None and sys.stderr.isatty())):
         report.timing(done)
-    return records.exit_code(done)
+    return records.worst(record.error.exit_code for record in done if record.error is not None)
 
 
-def _jobs(
-    inputs: list[str], output: str | None, request: Request, *, format: str | None, force: bool, show: bool
-) -> list[Job]:
-    from poolcli.jobs import plan
+def _jobs(inputs: list[str], output: Output, request: Request, talk: Talk) -> list[Job]:
+    from poolcli.jobs import naming
 
-    if not show:
-        return plan.plan(inputs, output, method=request.method, window=request.window, format=format, force=force)
-    if output is not None or format is not None:
-        raise UsageError("--show must be used without -o and -F: it writes nothing")
-    return [plan.Job(name, None, None) for name in inputs]
+    if not talk.show:
+        return naming.plan(inputs, output, request)
+    if output != Output():
+        raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
+    return [naming.Job(name, None, None) for name in inputs]
 
 
-def _one_stdout(jobs: list[Job], *, json: bool, show: bool, dry_run: bool) -> None:
+def _one_stdout(jobs: list[Job], talk: Talk) -> None:
     """Refuse two things at once on stdout, and bytes on a terminal."""
-    product = any(job.output == "-" for job in jobs)
-    asked = {"--json": json, "--show": show, "-n": dry_run and not json, "-o -": product and not dry_run}
+    product = not talk.dry_run and any(job.output == "-" for job in jobs)
+    asked = {"--json": talk.json, "--show": talk.show, "-n": talk.dry_run and not talk.json, "-o -": product}
     several = [name for name, value in asked.items() if value]
     if len(several) > 1:
         raise UsageError(f"stdout must hold one thing, got {' and '.join(several)}", "drop one of them")
-    if product and not dry_run and sys.stdout is not None and sys.stdout.isatty():
-        raise UsageError(
-            "stdout must not be a terminal for a picture or a tensor", "use -o FILE, or pipe into a program"
-        )
+    if product and sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError("stdout must not be a terminal for a picture or a tensor", "-o FILE, or a pipe")
 
 
-def _talk(record: Record, *, explain: bool, quiet: bool, verbose: bool) -> None:
-    report.talk(record, quiet=quiet, verbose=verbose)
-    if explain and not quiet and record.plan is not None:
-        report.explain(record.plan, record.input, ceil=record.request.window.ceil)
-
-
-def _deliver(record: Record, array: NDArray[Any] | None, *, json: bool, show: bool) -> None:
-    if json:
+def _tell(record: Record, array: NDArray[Any] | None, talk: Talk) -> None:
+    """Say what a person should know of a record, and deliver what was asked for."""
+    report.talk(record, quiet=talk.quiet, verbose=talk.verbose)
+    if talk.explain and not talk.quiet:
+        report.explain(record)
+    if talk.json:
         from poolcli.jobs import records
 
         report.print_json(records.as_json(record))
-    elif record.status == "failed":
-        return
-    elif show and array is not None:
+    elif record.status == "planned":
+        report.print_plan(record)
+    elif record.status == "done" and talk.show and array is not None:
         report.print_array(array)
-    elif record.status == "planned" and record.source is not None and record.result is not None:
-        report.print_plan(record.input, record.output, record.source, record.result)
-    elif record.output not in (None, "-"):
-        report.print_path(record.output)
+    elif record.status == "done" and record.job.output not in {None, "-"}:
+        report.print_path(record.job.output)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from poolcli.core.geometry import Axis, Chain
-    from poolcli.core.methods import Fold
+    from poolcli.core.axes import Axis, Chain
     from poolcli.core.recipes import Task
 
     Array = NDArray[Any]
@@ -35,10 +34,9 @@ def run(task: Task) -> Folder:
         Counts that those of plane p are multiplied by, at p modulo their number.
     """
     rows, columns = task.rows.trimmed(), task.columns.trimmed()
-    step = getattr(kernels, task.fold.combine)
-    combine = partial(step.ufunc, dtype=task.types.accumulator, casting="unsafe")
+    combine = partial(step(task).ufunc, dtype=task.types.accumulator, casting="unsafe")
     lift = _lifted(task)
-    blank = identity(task.fold, task.types.accumulator)
+    blank, idempotent = identity(step(task), task.types.accumulator), step(task).idempotent
 
     def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
         finish = _finished(task, outer)
@@ -47,7 +45,7 @@ def run(task: Task) -> Folder:
             at = chain.offset + start * rows.dilation - low
             taps = slice(at, at + (stop - start - 1) * rows.dilation + 1, rows.dilation) if stop > start else slice(0)
             folded = fold_rows(lift(x[planes, taps]), chain.axis, (t, until), combine, blank)
-            folded = fold_columns(folded, columns, task.channels, combine, blank, idempotent=step.idempotent)
+            folded = fold_columns(folded, columns, task.channels, combine, blank, idempotent=idempotent)
             o = slice(chain.first + t * chain.step, chain.first + (until - 1) * chain.step + 1, chain.step)
             out[planes, o.start - first : o.stop - first : o.step] = finish(folded, planes, o)
 
@@ -58,13 +56,17 @@ def run(task: Task) -> Folder:
     return quiet
 
 
-def identity(fold: Fold, accumulator: np.dtype[Any]) -> Any:
-    """Return what combines with any value to that value."""
-    given = getattr(kernels, fold.combine).identity
-    if not isinstance(given, str):
-        return accumulator.type(given)
+def step(task: Task) -> Any:
+    """Return the combine of a task, with what it declares."""
+    return getattr(kernels, task.fold.combine)
+
+
+def identity(step: Any, accumulator: np.dtype[Any]) -> Any:
+    """Return what a combine of `kernels` makes of any value and it: that value."""
+    if not isinstance(step.identity, str):
+        return accumulator.type(step.identity)
     low, high = (-np.inf, np.inf) if accumulator.kind == "f" else (np.iinfo(accumulator).min, np.iinfo(accumulator).max)
-    return accumulator.type(low if given == "lowest" else high)
+    return accumulator.type(low if step.identity == "lowest" else high)
 
 
 def divisors(axis: Axis, *, include_pad: bool) -> Array:
@@ -106,6 +108,25 @@ def _bands(x: Array, rows: Axis, first: int, last: int) -> Iterator[tuple[slice,
         for p in range(0, x.shape[0], together):
             for t in range(start, stop, height):
                 yield slice(p, p + together), chain, t, min(t + height, stop)
+
+
+def fold_spans(
+    x: Array, axis: int, spans: Array, shares: Array | None, combine: Callable[..., Array], blank: Any
+) -> Array:
+    """Fold windows told one by one along any *axis*, tap by tap; *shares* weigh their first and last elements."""
+    starts, stops = spans.T
+    x = np.concatenate([x, np.full_like(x.take([0], axis), blank)], axis=axis)
+    shape = [1] * x.ndim
+    shape[axis] = len(spans)
+    folded = None
+    for tap in range(int((stops - starts).max())):
+        inside = starts + tap < stops
+        part = x.take(np.where(inside, starts + tap, x.shape[axis] - 1), axis=axis)
+        if shares is not None:
+            last = np.where(starts + tap == stops - 1, shares[:, 1], 1.0)
+            part = part * (shares[:, 0] if tap == 0 else last).reshape(shape)
+        folded = part if folded is None else combine(folded, part)
+    return np.asarray(folded)
 
 
 def fold_rows(x: Array, axis: Axis, outputs: tuple[int, int], combine: Callable[..., Array], blank: Any) -> Array:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from poolcli.core.arrays import Folder
-    from poolcli.core.geometry import Axis, Chain
+    from poolcli.core.axes import Axis, Chain
     from poolcli.core.recipes import Task
 
     Array = NDArray[Any]
@@ -51,7 +51,7 @@ def run(task: Task, most: int) -> Folder:
     fields = _columns(task, columns, tile, width)
     parts = [_rows(task, chain, rows.dilation, fields) for chain in chains]
     each = task.compiled_seconds / (task.planes * task.rows.out)
-    scalars = (arrays.identity(task.fold, types.accumulator).item(), types.closing.type(1).item())
+    scalars = (arrays.identity(arrays.step(task), types.accumulator).item(), types.closing.type(1).item())
     size = (kernels.SUFFIXES + suffixes) * width
     evens, odds = (row * width * types.accumulator.itemsize for row in (kernels.EVENS, kernels.ODDS))
 
@@ -108,7 +108,7 @@ def _strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
 def _columns(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
     """Return the fields of the kernel's geometry that hold for every row: columns, partial windows, strips."""
     k, channels, stride, top = kernels, task.channels, axis.stride, 1 << (axis.kernel.bit_length() - 1)
-    idempotent = getattr(kernels, task.fold.combine).idempotent
+    idempotent = arrays.step(task).idempotent
     # The last pass combines *terms* partial windows of *widest*: the first begins at 0, others at *second*, *third*
     widest, terms = max(1, top // 2), min(2, top) if axis.kernel == top else 3
     if idempotent and 2 * axis.kernel > 3 * top:

@@ -11,6 +11,8 @@ from poolcli.core import kernels
 from poolcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import DTypeLike, NDArray
 
     from poolcli.core.methods import Fold, Method, Result
@@ -58,6 +60,18 @@ def named(name: DTypeLike) -> np.dtype[Any]:
     return dtype
 
 
+def canonical(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the native type that stands for *dtype*: bool is uint8, and float16 is float32."""
+    return _native(dtype.newbyteorder("="), np.float32)
+
+
+def summed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a sum of values of *dtype*."""
+    if dtype.kind == "f":
+        return np.dtype(np.float64)
+    return np.dtype(np.int64 if dtype.kind == "i" else np.uint64)
+
+
 @lru_cache(maxsize=64)  # the name of a dtype takes 5 microseconds to make
 def supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the native form of an input's *dtype*, or raise `InputError`."""
@@ -69,13 +83,15 @@ def supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def natural(method: Method, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the result when none is asked for."""
+    if method.parts:
+        return np.result_type(*(natural(part, dtype) for part in method.parts))
     if method.result == "same" or dtype.kind == "f":
         return dtype
     if method.result == "extent":
         return np.dtype(f"u{dtype.itemsize}")
     if method.result == "mean":
         return np.dtype(np.float64)
-    return np.dtype(np.int64 if dtype.kind == "i" else np.uint64)
+    return summed(dtype)
 
 
 def target(method: Method, dtype: np.dtype[Any], asked: np.dtype[Any] | None) -> np.dtype[Any]:
@@ -155,12 +171,19 @@ def check_sum(values: NDArray[Any], count: int) -> None:
     if count * extreme > limit:
         raise InputError(
             f"sum of {count} values up to {extreme} must fit in 64 bits",
-            "--dtype float64 does not help; use avg",
+            "dtype=float64 does not help; use avg",
         )
 
 
-def convert(values: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:
-    """Return *values* as *target*: to integers half to even and saturating.
+ROUNDINGS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "even": np.rint,
+    "up": lambda values: np.asarray(np.floor(values + 0.5)),
+    "floor": np.floor,
+}
+
+
+def convert(values: NDArray[Any], target: np.dtype[Any], rounding: str = "even") -> NDArray[Any]:
+    """Return *values* as *target*: to integers saturating, and rounded half to even, half up, or down ("floor").
 
     Raises
     ------
@@ -178,8 +201,8 @@ def convert(values: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:
         low, high = max(int(info.min), int(own.min)), min(int(info.max), int(own.max))
         return np.asarray(np.clip(values, low, high), target)
     if np.isnan(values).any():
-        raise InputError(f"NaN must not be converted to {target.name}", "use a float --dtype")
-    rounded = np.rint(values.astype(np.float64, copy=False))
+        raise InputError(f"NaN must not be converted to {target.name}", "dtype=float64 keeps it")
+    rounded = ROUNDINGS[rounding](values.astype(np.float64, copy=False))
     above, below = rounded >= float(info.max), rounded <= float(info.min)
     whole: NDArray[Any] = np.where(above | below, 0, rounded).astype(target)
     whole[above], whole[below] = info.max, info.min

@@ -39,13 +39,20 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An engine made ready: what folds each task of each part; seconds to load it and to compile or load kernels."""
+    """An engine made ready, and the seconds to load it and to compile or load what a recipe is known to ask for."""
 
     choice: Choice
-    parts: tuple[tuple[Folder, ...], ...]
     threads: int
     load_engine: float = 0.0
     compile: float = 0.0
+
+    def folder(self, task: Task) -> Folder:
+        """Return what folds arrays as *task* says."""
+        return _folder(self.choice.engine, self.threads, task)
+
+    def folders(self, recipe: Recipe) -> tuple[Folder, ...]:
+        """Return what folds arrays as each of the recipe's tasks says."""
+        return _folders(self.choice.engine, self.threads, recipe)
 
 
 _spent = 0.0  # seconds of pooling by the numpy engine in this process
@@ -76,42 +83,49 @@ def prepare(engine: str, recipe: Recipe, *, threads: int | None = None, ahead: i
             from poolcli.core import machine  # noqa: F401
 
             loaded = time.perf_counter()
-            parts, most = _compiled(recipe, threads)
+            most = threads or usable_cpus()
+            _folders("numba", most, recipe)
         except (ImportError, OSError) as error:  # llvmlite or Numba is missing, or does not fit
             if engine == "numba":
-                raise UsageError(f"engine numba must load, got {error}", "--engine numpy needs no Numba") from error
-            warn_once(f"Numba cannot load ({error}); using the numpy engine")
+                raise UsageError(f"engine numba must load, got {error}", 'engine="numpy" needs no Numba') from error
+            warn_once("Numba cannot load, using the numpy engine", error)
             choice = Choice("numpy", "Numba cannot load")
         else:
-            return Ready(choice, parts, most, loaded - begin, time.perf_counter() - loaded)
-    return Ready(choice, _numpy_parts(recipe), 1)
+            return Ready(choice, most, loaded - begin, time.perf_counter() - loaded)
+    return Ready(choice, 1)
+
+
+def _folder(engine: str, threads: int, task: Task) -> Folder:
+    if engine == "numba" and arrays.step(task).compiled:
+        return _compiled(task, threads)
+    return _numpy(task)
+
+
+@lru_cache(maxsize=64)  # by the recipe's identity: tasks take longer to hash than small work
+def _folders(engine: str, threads: int, recipe: Recipe) -> tuple[Folder, ...]:
+    return tuple(_folder(engine, threads, task) for task in recipe.tasks)
 
 
 @lru_cache(maxsize=64)
-def _compiled(recipe: Recipe, threads: int | None) -> tuple[tuple[tuple[Folder, ...], ...], int]:
+def _compiled(task: Task, threads: int) -> Folder:
     from poolcli.core import bands
 
-    most = threads or usable_cpus()
-    parts = tuple(tuple(bands.run(task, most) for task in part) for part in recipe.parts)
-    _started.update((task.fold, task.types) for part in recipe.parts for task in part)
-    return parts, most
-
-
-@lru_cache(maxsize=64)
-def _numpy_parts(recipe: Recipe) -> tuple[tuple[Folder, ...], ...]:
-    return tuple(tuple(map(_numpy, part)) for part in recipe.parts)
+    folder = bands.run(task, threads)
+    _started.add((task.fold, task.types))
+    return folder
 
 
 def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:
     if engine != "auto":
         return Choice(engine, "asked for")
-    tasks = [task for part in recipe.parts for task in part]
-    missing = [task for task in tasks if (task.fold, task.types) not in _started]
+    if not recipe.tasks:
+        return Choice("numpy", "no kernel is asked for")
+    missing = [task for task in recipe.tasks if (task.fold, task.types) not in _started]
     if not missing:
         return Choice("numba", "already loaded")
     if cache.numba_version() == "none":
         return Choice("numpy", "Numba is not installed")
-    expected = _spent + ahead * sum(task.numpy_seconds for task in tasks)
+    expected = _spent + ahead * sum(task.numpy_seconds for task in recipe.tasks)
     start = 0.0 if _started else START  # not by what others imported: kernels must be made and loaded
     start += COMPILE * sum(not cache.has(cache.name(task.fold, task.types)) for task in missing)
     if expected > start:
@@ -119,6 +133,7 @@ def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:
     return Choice("numpy", f"starting numba takes {start:.2g} s, the work {expected:.2g} s", expected, start)
 
 
+@lru_cache(maxsize=64)
 def _numpy(task: Task) -> Folder:
     run = arrays.run(task)
 

@@ -1,114 +1,102 @@
-"""An outline executed: views are dealt into slabs of planes and outermost outputs, each folded axis by axis."""
+"""An outline executed: an array is dealt into slabs of planes and outermost outputs, each folded or given to a step."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import arrays, dtypes, steps
-from poolcli.core.recipes import ONE
+from poolcli.core import dtypes, steps
+from poolcli.core.slabs import Slab, fold_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from poolcli.core.arrays import Folder
     from poolcli.core.engines import Ready
-    from poolcli.core.geometry import Plan
     from poolcli.core.pooling import Outline
-    from poolcli.core.recipes import Task
+    from poolcli.core.recipes import Recipe
 
     Array = NDArray[Any]
 
 SLAB = 2**21  # elements taken at a time where an input or a result must be converted: 16 MB as float64
 
 
-class Slab(NamedTuple):
-    """Some planes and the outputs [first, last) of the outermost pooled axis, which read its inputs [low, high)."""
-
-    planes: slice
-    first: int
-    last: int
-    low: int
-    high: int
-
-
 def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
     """Pool *inputs* into *outputs*, arrays by name in the layout of *outline*: "values" in both."""
-    order, lead, (outermost, *_) = outline.layout.order, outline.layout.lead, outline.plan.axes
+    plan, order, lead, recipe = outline.plan, outline.layout.order, outline.layout.lead, outline.recipe
     x, y = inputs["values"].transpose(order), outputs["values"].transpose(order)
     if lead == 0 or (x.flags.c_contiguous and y.flags.c_contiguous):
         x, y, lead = x.reshape(-1, *x.shape[lead:]), y.reshape(-1, *y.shape[lead:]), 1
-    if lead == 1 and len(outline.plan.axes) <= 2 and _direct(outline, x, y):
-        _pool(outline, ready, x, y, Slab(slice(None), 0, outermost.out, 0, outermost.length))
+    if recipe.fused and lead == 1 and plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y):
+        slab = Slab(x, plan, ready, 0, plan.axes[0].out, 0)
+        fold_axes(slab, recipe.tasks, ready.folders(recipe), x, y)
         return
-    for index in np.ndindex(x.shape[: lead - 1]):
-        for slab in _slabs(x.shape[lead - 1], outline):
-            planes, read, written = slab.planes, slice(slab.low, slab.high), slice(slab.first, slab.last)
-            _pool(outline, ready, x[index][planes, read], y[index][planes, written], slab)
+    framed = _frames(outline)
+    channels = lead + len(plan.axes)
+    x, y = (array.reshape(*array.shape[:channels], -1) for array in (x, y))
+    for number, index in enumerate(np.ndindex(x.shape[: lead - 1])):
+        planes = x.shape[lead - 1]
+        for these, first, last in _slabs(planes, outline):
+            low, high = plan.axes[0].inputs(first, last) if len(plan.axes) > 1 else (0, plan.axes[0].length)
+            taken = _framed(x[index][these], framed, low, high)
+            slab = Slab(taken, plan, ready, first, last, low, number * planes + these.start, outline.seed)
+            target = y[index][these, first:last]
+            target[...] = dtypes.convert(_pooled(outline, slab), y.dtype, outline.rounding)
 
 
-def _direct(outline: Outline, x: Array, y: Array) -> bool:
+def _direct(recipe: Recipe, x: Array, y: Array) -> bool:
     """Whether kernels can read *x* and write *y* where they lie."""
-    parts = outline.recipe.parts
-    return len(parts) == 1 and _plain(x, parts[0][0].types.source) and _plain(y, parts[0][-1].types.result)
+    return _plain(x, recipe.tasks[0].types.source) and _plain(y, recipe.tasks[-1].types.result)
 
 
 def _plain(array: Array, dtype: np.dtype[Any]) -> bool:
     return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
 
 
-def _slabs(planes: int, outline: Outline) -> Iterator[Slab]:
-    """Part the work so that copies and accumulators of a slab stay small."""
+def _slabs(planes: int, outline: Outline) -> Iterator[tuple[slice, int, int]]:
+    """Part the work into planes and outputs [first, last) of the outermost axis, so that copies stay small."""
     outermost, *inner = outline.plan.axes
-    width = prod(axis.length for axis in inner) * outline.recipe.parts[0][-1].channels
-    height = max(1, (SLAB // width - outermost.reach) // outermost.stride) if inner else outermost.out
-    together = max(1, SLAB // (width * outermost.length))
+    most = max(1, SLAB // outline.recipe.spread)
+    width = prod(axis.length for axis in inner) * outline.channels
+    height = max(1, (most // width - outermost.reach) // outermost.stride) if inner else outermost.out
+    together = max(1, most // (width * outermost.length))
     for p in range(0, planes, together):
         for first in range(0, outermost.out, height):
-            last = min(first + height, outermost.out)
-            read = outermost.inputs(first, last) if inner else (0, outermost.length)
-            yield Slab(slice(p, p + together), first, last, *read)
+            yield slice(p, p + together), first, min(first + height, outermost.out)
 
 
-def _pool(outline: Outline, ready: Ready, x: Array, y: Array, slab: Slab) -> None:
-    """Pool (planes, pooled axes, channels) of one slab."""
-    recipe, target = outline.recipe, y if _direct(outline, x, y) else None
-    results = [
-        _fold(outline.plan, tasks, folders, x, slab, y.shape, target)
-        for tasks, folders in zip(recipe.parts, ready.parts, strict=True)
+def _pooled(outline: Outline, slab: Slab) -> Array:
+    recipe = outline.recipe
+    with np.errstate(all="ignore"):
+        if recipe.fused:
+            return fold_axes(slab, recipe.tasks, slab.ready.folders(recipe), slab.x, None)
+        pooled: Array = getattr(steps, recipe.step)(slab, recipe.value)
+        return pooled
+
+
+def _frames(outline: Outline) -> list[Array] | None:
+    """Return the element that stands at each place of the framed input, along each pooled axis; -1 where zero does."""
+    plan = outline.plan
+    if plan.frame is None:
+        return None
+    mode: Any = {"zero": "constant"}.get(plan.pad_mode, plan.pad_mode)
+    options = {"constant_values": -1} if mode == "constant" else {}
+    return [
+        np.pad(np.arange(axis.length - sum(pair)), pair, mode, **options)
+        for axis, pair in zip(plan.axes, plan.frame, strict=True)
     ]
-    if target is None:
-        joined = results[0] if recipe.join is None else getattr(steps, recipe.join)(*results)
-        y[...] = dtypes.convert(joined, y.dtype)
 
 
-def _fold(
-    plan: Plan,
-    tasks: tuple[Task, ...],
-    folders: tuple[Folder, ...],
-    x: Array,
-    slab: Slab,
-    shape: tuple[int, ...],
-    target: Array | None,
-) -> Array:
-    """Return the fold of one slab, of *shape*: its outer axes one by one, then its last two; into *target* if given."""
-    planes, low, first, stop, outer = len(x), slab.low, slab.first, slab.last, (1,)
-    if target is None:
-        x = np.require(x, tasks[0].types.source, ["C", "A"])
-    for axis, inner, task, fold in zip(plan.axes, plan.axes[1:], tasks[:-1], folders[:-1], strict=False):
-        folded = np.empty((planes, stop - first, task.columns.out), task.types.result)
-        fold(x.reshape(planes, -1, task.columns.length), folded, low, first)
-        counts = arrays.divisors(axis, include_pad=plan.count_include_pad)[first:stop]
-        outer = tuple(np.multiply.outer(outer, counts).ravel().tolist())
-        x, planes, low, first, stop = folded, planes * (stop - first), 0, 0, inner.out
-    last = tasks[-1]
-    if last.rows is ONE:
-        low = first = 0
-    result = np.empty(shape, last.types.result) if target is None else target
-    width, out_width = (n * last.channels for n in (last.columns.length, last.columns.out))
-    folders[-1](x.reshape(planes, -1, width), result.reshape(planes, -1, out_width), low, first, outer)
-    return result
+def _framed(x: Array, frames: list[Array] | None, low: int, high: int) -> Array:
+    """Return inputs [low, high) of the outermost axis, with what is put around them, as a type that NumPy folds."""
+    if frames is None:
+        x = x[:, low:high]
+    for number, places in enumerate(frames or ()):
+        these = places[low:high] if number == 0 else places
+        x = x.take(np.maximum(these, 0), axis=1 + number)
+        if (these < 0).any():
+            x[(slice(None),) * (1 + number) + (these < 0,)] = 0
+    return x.astype(dtypes.canonical(x.dtype), copy=False)

@@ -3,156 +3,61 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from math import gcd
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
+from poolcli.core import axes
+from poolcli.core.axes import Axis, Pair, Plan
+from poolcli.core.settings import setting
 from poolcli.errors import InputError, UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 LARGEST = 2**31 - 1  # of a window value; sizes themselves are unbounded
+LONGEST = 2**20  # result that is longer than its input
 SAME = ("same", "same-lower")
+EACH = "N, or one for each pooled axis, as 3x2 or 3x3x3"
+PADDING = "N, one for each axis (1x2), T,R,B,L, BEFORE:AFTER for each (1:0x2:2), same or same-lower"
 
-Pair = tuple[int, int]
-
-
-class Run(NamedTuple):
-    """Neighbouring output positions whose windows divide by the same count."""
-
-    start: int
-    stop: int
-    divisor: int
-
-
-class Chain(NamedTuple):
-    """Every *step*-th output of a dilated axis, from *first* on: together they are an axis without dilation.
-
-    Its elements are the input's ``[offset :: axis-dilation]``; `axis` speaks of those.
-    """
-
-    first: int
-    step: int
-    offset: int
-    axis: Axis
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A window resolved along one axis: lengths and paddings in elements, *out* in output positions."""
-
-    length: int
-    kernel: int
-    stride: int
-    dilation: int
-    before: int
-    after: int
-    out: int
-
-    @property
-    def reach(self) -> int:
-        """Elements from the first to the last tap of a window: the effective kernel."""
-        return self.dilation * (self.kernel - 1) + 1
-
-    def span(self, o: int) -> Pair:
-        """``[start, stop)`` of output position *o*, in input coordinates and not clipped."""
-        start = o * self.stride - self.before
-        return start, start + self.reach
-
-    def count(self, o: int, *, include_pad: bool = False) -> int:
-        """Elements that the window at *o* divides by (ATen's ``cpu_avg_pool``, per axis)."""
-        start, stop = self.span(o)
-        if include_pad:  # the padding counts, what ceil hangs over does not
-            return 1 + (min(stop, self.length + self.after) - start - 1) // self.dilation
-        first = max(0, -(start // self.dilation))
-        last = min(self.kernel - 1, (self.length - 1 - start) // self.dilation)
-        return max(0, last - first + 1)
-
-    def runs(self, *, include_pad: bool = False) -> tuple[Run, ...]:
-        """All output positions as runs of equal count; only edge windows are looked at one by one."""
-        inner = -(-self.before // self.stride)
-        outer = max(inner, (self.length + self.before - self.reach) // self.stride + 1)
-        inner, outer = min(inner, self.out), min(outer, self.out)
-        runs: list[Run] = []
-        for start, stop in (
-            *((o, o + 1) for o in range(inner)),
-            *([(inner, outer)] if inner < outer else []),
-            *((o, o + 1) for o in range(outer, self.out)),
-        ):
-            count = self.count(start, include_pad=include_pad)
-            if runs and runs[-1].divisor == count:
-                runs[-1] = runs[-1]._replace(stop=stop)
-            else:
-                runs.append(Run(start, stop, count))
-        return tuple(runs)
-
-    def trimmed(self) -> Axis:
-        """Drop the taps that lie in the padding in every window: "same" takes kernels far larger than the input."""
-        leading = max(0, (self.before - (self.out - 1) * self.stride) // self.dilation)
-        kept = min(self.kernel, -(-(self.length + self.before) // self.dilation))
-        leading = min(leading, kept - 1)
-        return replace(self, kernel=kept - leading, before=self.before - leading * self.dilation)
-
-    def inputs(self, start: int, stop: int) -> Pair:
-        """``[low, high)`` of the input that the outputs ``[start, stop)`` read."""
-        low = max(0, self.span(start)[0])
-        return low, max(low, min(self.length, self.span(stop - 1)[1]))
-
-    def chains(self) -> Iterator[Chain]:
-        """Part the outputs so that each part sees an axis without dilation."""
-        step = self.dilation
-        shared = gcd(self.stride, step)
-        apart = step // shared
-        for first in range(min(apart, self.out)):
-            start = first * self.stride - self.before
-            padded = max(0, -(start // step))
-            offset = start + padded * step
-            length = max(0, -(-(self.length - offset) // step))
-            out = len(range(first, self.out, apart))
-            yield Chain(first, apart, offset, Axis(length, self.kernel, self.stride // shared, 1, padded, 0, out))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A window resolved against one shape, an `Axis` for each pooled axis."""
-
-    axes: tuple[Axis, ...]
-    count_include_pad: bool = False
-
-    @property
-    def out(self) -> tuple[int, ...]:
-        """Output length of each pooled axis."""
-        return tuple(axis.out for axis in self.axes)
-
-    @property
-    def count(self) -> int:
-        """Elements of the largest window."""
-        total = 1
-        for axis in self.axes:
-            total *= axis.kernel if self.count_include_pad else min(axis.kernel, axis.length)
-        return total
+EDGES = ("drop", "partial", "error")
+PAD_MODES = ("identity", "zero", "edge", "reflect", "symmetric", "wrap")
+RULES = ("adaptive", "area", "fractional")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window as asked for: each value is one int for all pooled axes, or one for each in layout order.
+    """A window as asked for: each value is one for all pooled axes, or one for each in layout order.
 
     Parameters
     ----------
     kernel
-        Elements of the window; from 1.
+        Elements of the window; from 1; 2 when not given.
     stride
         Step from window to window; from 1; the kernel when not given.
     padding
-        Elements added around the input that never win and never count (see *count_include_pad*); an int, or
-        ``(before, after)`` in place of one; or "same" ("same-lower"): as much as keeps ``ceil(length / stride)``
-        windows, the odd one after (before).
+        Elements added around the input (see *pad_mode*); an int, or ``(before, after)`` in place of one; or "same"
+        ("same-lower"): as much as keeps ``ceil(length / stride)`` windows, the odd one after (before).
     dilation
         Step from element to element of a window; from 1.
     ceil
         Keep a last window that hangs over the end, unless it starts in the padding after the input.
     count_include_pad
-        Averages and L2 divide by elements of the padding, too.
+        As ``divisor="window"``.
+    divisor
+        What means divide by: "valid", the elements that are there; "window", with the padding's; or a number.
+    edge
+        What does not fill a window at the end: "drop", the default; "partial", a window of what there is, as *ceil*;
+        or "error".
+    pad_mode
+        What the padding holds: "identity", which never wins and never counts, "zero", or the input's values by "edge",
+        "reflect", "symmetric" or "wrap" as in `numpy.pad`.
+    to
+        Length of the result in place of a window; the windows follow from *to_rule*.
+    to_rule
+        "adaptive", every element that the part of an output touches, as in PyTorch; "area", the same by its share;
+        "fractional", windows of *kernel* at steps that *seed* shifts, as in PyTorch.
+    fractional, whole
+        ``to`` with the rule "fractional"; ``to=1``.
+    seed
+        A whole number that random choices follow from; or for fractional windows PyTorch's samples, one in [0, 1) for
+        each axis.
 
     Values may be strings, as on the command line: ``"3"``, ``"3x2"``, padding also ``"T,R,B,L"`` for two axes, and
     ``"BEFORE:AFTER"`` for each as ``"1:0x2:2"``.
@@ -163,47 +68,103 @@ class Window:
         A value breaks a rule of its own or does not go with another.
     """
 
-    kernel: Any = field(default=2, metadata={"help": "Elements of the window, N or RxC (rows x columns)."})
-    stride: Any = field(
-        default=None, metadata={"help": "Step from window to window, N or RxC; the kernel if not given."}
+    kernel: Any = setting("Window", f"Elements of the window: {EACH}; else 2.", default=None, short="-k", metavar="N")
+    stride: Any = setting(
+        "Window", f"Step from window to window: {EACH}; else the kernel.", default=None, short="-s", metavar="N"
     )
-    padding: Any = field(
-        default=0, metadata={"help": "Elements added around that never win: N, RxC, T,R,B,L, same or same-lower."}
+    padding: Any = setting("Window", f"Elements added around: {PADDING}.", default=None, short="-p", metavar="PAD")
+    dilation: Any = setting("Window", f"Step from element to element: {EACH}.", default=1, short="-d", metavar="N")
+    ceil: bool = setting("Window", "Keep a last window that hangs over the end.", default=False)
+    count_include_pad: bool = setting("Window", "Means divide by the padding's elements, too.", default=False)
+    divisor: Any = setting(
+        "Window",
+        "What means divide by: valid, window (with its padding) or a number.",
+        default=None,
+        metavar="N",
+        choices=("valid", "window"),
     )
-    dilation: Any = field(default=1, metadata={"help": "Step from element to element of a window, N or RxC."})
-    ceil: bool = field(default=False, metadata={"help": "Keep a last window that hangs over the end."})
-    count_include_pad: bool = field(
-        default=False, metadata={"help": "avg and l2 divide by the padding's elements, too."}
+    edge: str | None = setting(
+        "Window",
+        f"What does not fill a window at the end: {', '.join(EDGES)}.",
+        default=None,
+        metavar="WHAT",
+        choices=EDGES,
     )
+    pad_mode: str | None = setting(
+        "Window",
+        f"What the padding holds: {', '.join(PAD_MODES)}; else identity, which never wins and never counts.",
+        default=None,
+        metavar="WHAT",
+        choices=PAD_MODES,
+    )
+    to: Any = setting("Window", f"Length of the result in place of a window: {EACH}.", default=None, metavar="N")
+    to_rule: str = setting(
+        "Window",
+        f"Which windows make that length: {', '.join(RULES)}.",
+        default="adaptive",
+        metavar="RULE",
+        choices=RULES,
+    )
+    seed: Any = setting("Window", "What random choices follow from: a whole number.", default=0, metavar="N")
+    fractional: Any = setting("Window", f"The same as --to with that rule: {EACH}.", default=None, metavar="N")
+    whole: bool = setting(
+        "Window", "One window over each pooled axis: the same as --to 1.", default=False, long="--global"
+    )
+    given: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kernel = _values("kernel", self.kernel, least=1)
-        stride = kernel if self.stride is None else _values("stride", self.stride, least=1)
-        dilation = _values("dilation", self.dilation, least=1)
-        padding = _paddings(self.padding)
-        lengths = {len(v) for v in (kernel, stride, dilation, padding) if not isinstance(v, str)} - {1}
+        names = ("kernel", "stride", "padding", "pad_mode")
+        object.__setattr__(self, "given", frozenset(name for name in names if getattr(self, name) is not None))
+        self._spell_target()
+        one_of("edge", self.edge, EDGES)
+        one_of("pad_mode", self.pad_mode, PAD_MODES)
+        one_of("to_rule", self.to_rule, RULES)
+        kernel = _values("kernel", 2 if self.kernel is None else self.kernel, least=1)
+        values: dict[str, Any] = {
+            "kernel": kernel,
+            "stride": kernel if self.stride is None else _values("stride", self.stride, least=1),
+            "dilation": _values("dilation", self.dilation, least=1),
+            "padding": _paddings(0 if self.padding is None else self.padding),
+        }
+        if self.to is not None:
+            values["to"] = _values("to", self.to, least=1)
+        lengths = {len(value) for value in values.values() if not isinstance(value, str)} - {1}
         if len(lengths) > 1:
-            raise UsageError(
-                "kernel, stride, padding and dilation must have one value each or one for each pooled axis, "
-                f"got {len(kernel)}, {len(stride)}, {len(padding)} and {len(dilation)} values"
-            )
-        n = max(lengths, default=1)
-        if isinstance(padding, str):
-            if self.ceil:
-                raise UsageError(f"padding {padding!r} must be used without ceil", "drop one of the two")
-        else:
-            padding = _spread(padding, n)
-        for name, value in (
-            ("kernel", _spread(kernel, n)),
-            ("stride", _spread(stride, n)),
-            ("padding", padding),
-            ("dilation", _spread(dilation, n)),
-        ):
-            object.__setattr__(self, name, value)
-        self._check_padding()
+            got = ", ".join(f"{name} {len(value)}" for name, value in values.items() if not isinstance(value, str))
+            raise UsageError(f"window values must be one each or one for each pooled axis, got {got}")
+        for name, value in values.items():
+            spread = value if isinstance(value, str) else _spread(value, max(lengths, default=1))
+            object.__setattr__(self, name, spread)
+        object.__setattr__(self, "divisor", _divisor(self.divisor, count_include_pad=self.count_include_pad))
+        object.__setattr__(self, "seed", _seed(self.seed))
+        self._check()
 
-    def _check_padding(self) -> None:
+    def _spell_target(self) -> None:
+        """Replace other ways to ask for a length by *to* and its rule."""
+        ways = {"to": self.to, "fractional": self.fractional, "whole": self.whole or None}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{given[0]} must be used without {given[1]}: both set the length", "drop one of the two")
+        said: dict[str, Any] = {"fractional": None, "whole": False}
+        if self.fractional is not None:
+            said |= {"to": self.fractional, "to_rule": "fractional"}
+        elif self.whole:
+            said |= {"to": 1}
+        for name, value in said.items():
+            object.__setattr__(self, name, value)
+
+    def _check(self) -> None:
+        """Refuse values that do not go together."""
+        if self.to is not None:
+            others = self.given - ({"kernel"} if self.to_rule == "fractional" else set())
+            if others or self.ceil or self.edge or set(self.dilation) != {1}:
+                name = min(others, default="ceil, edge or dilation")
+                raise UsageError(f"to must be used without {name}: it sets the windows itself", "drop one of the two")
+        elif self.to_rule != "adaptive":
+            raise UsageError(f"to_rule must be used with to, got {self.to_rule!r} alone")
         if isinstance(self.padding, str):
+            if self.ceil:
+                raise UsageError(f"padding {self.padding!r} must be used without ceil", "drop one of the two")
             return
         for kernel, dilation, pair in zip(self.kernel, self.dilation, self.padding, strict=True):
             reach = dilation * (kernel - 1) + 1
@@ -213,25 +174,47 @@ class Window:
                     f"= {reach}, got {max(pair)}"
                 )
 
+    def values(self) -> dict[str, Any]:
+        """Return the value of each keyword."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+
+    def asked(self) -> dict[str, Any]:
+        """Return the values as they can be given again: those that were not given are None."""
+        absent = {"kernel", "stride", "padding", "pad_mode"} - self.given
+        return {**self.values(), **dict.fromkeys(absent), "count_include_pad": False}
+
+    def fitted(self, kernel: tuple[int, ...] | None, *, reflects: bool) -> Window:
+        """Return the window with what a method brings along, where nothing was given.
+
+        *kernel* is that of its weights; one that *reflects* is framed by half of its kernel.
+        """
+        asked = self.asked()
+        if kernel is not None:
+            if "kernel" in self.given and _spread(self.kernel, len(kernel)) != kernel:
+                wanted = "x".join(map(str, kernel))
+                raise UsageError(f"kernel must be that of the weights, {wanted}, got {self.kernel}", f"kernel={wanted}")
+            asked["kernel"] = kernel
+        if reflects and self.to is None:
+            reaches = [dilation * (k - 1) + 1 for k, dilation in zip(self.kernel, self.dilation, strict=True)]
+            if "padding" not in self.given:
+                asked["padding"] = tuple((reach // 2, reach // 2) for reach in reaches)
+            asked["pad_mode"] = self.pad_mode or "reflect"
+        return Window(**asked)
+
     def over(self, axes: int) -> Window:
         """Return the window with one value for each of *axes* axes."""
+        values = {name: getattr(self, name) for name in ("kernel", "stride", "dilation", "padding", "to")}
+        spread = {name: value for name, value in values.items() if isinstance(value, tuple)}
         if len(self.kernel) not in (1, axes):
-            got = ", ".join(
-                f"{name} {'x'.join(map(str, getattr(self, name)))}" for name in ("kernel", "stride", "dilation")
-            )
+            got = ", ".join(f"{name} {'x'.join(map(str, spread[name]))}" for name in ("kernel", "stride", "dilation"))
             raise UsageError(f"window must have one value for each of the {axes} pooled axes, got {got}")
-        padding = self.padding if isinstance(self.padding, str) else _spread(self.padding, axes)
+        asked = self.asked()
         return Window(
-            _spread(self.kernel, axes),
-            _spread(self.stride, axes),
-            padding,
-            _spread(self.dilation, axes),
-            self.ceil,
-            self.count_include_pad,
+            **asked | {name: _spread(value, axes) for name, value in spread.items() if asked[name] is not None}
         )
 
-    def plan(self, lengths: tuple[int, ...]) -> Plan:
-        """Resolve the window against the *lengths* of the pooled axes.
+    def plan(self, lengths: tuple[int, ...], *, single: bool = False) -> Plan:
+        """Resolve the window against the *lengths* of the pooled axes; *single*: of float32 (for fractional windows).
 
         Raises
         ------
@@ -239,20 +222,61 @@ class Window:
             The window does not fit into the padded input.
         """
         window = self.over(len(lengths))
-        paddings = window.padding
-        if isinstance(paddings, str):
-            paddings = [None] * len(lengths)
-        return Plan(
-            tuple(
-                _axis(window, length, i, pair) for i, (length, pair) in enumerate(zip(lengths, paddings, strict=True))
-            ),
-            window.count_include_pad,
-        )
+        if window.to is not None:
+            return Plan(
+                tuple(_target(window, length, i, single=single) for i, length in enumerate(lengths)), window.divisor
+            )
+        paddings = [None] * len(lengths) if isinstance(window.padding, str) else window.padding
+        each = enumerate(zip(lengths, paddings, strict=True))
+        plan = Plan(tuple(_axis(window, length, i, pair) for i, (length, pair) in each), window.divisor)
+        mode = window.pad_mode or "identity"
+        return plan if mode == "identity" else replace(plan.framed(), pad_mode=mode)
 
 
-def describe(name: str) -> str:
-    """Return the one line of help on a value of `Window`."""
-    return next(str(value.metadata["help"]) for value in fields(Window) if value.name == name)
+def one_of(name: str, value: str | None, known: tuple[str, ...]) -> None:
+    """Raise `UsageError` when *value* is given and not *known*."""
+    if value is not None and value not in known:
+        raise UsageError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _divisor(value: Any, *, count_include_pad: bool) -> str | float:
+    if count_include_pad and value not in (None, "window"):
+        raise UsageError(f"divisor must be window with count_include_pad, got {value!r}", "drop one of the two")
+    if value is None:
+        return "window" if count_include_pad else "valid"
+    if value in ("valid", "window"):
+        return str(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 0 < abs(number) < float("inf"):
+        raise UsageError(f"divisor must be valid, window or a number other than 0, got {value!r}")
+    return number
+
+
+def _seed(value: Any) -> int | tuple[float, ...]:
+    if isinstance(value, (tuple, list)):
+        samples = tuple(float(sample) for sample in value)
+        if not all(0 <= sample < 1 for sample in samples):
+            raise UsageError(f"seed must be a whole number, or samples from 0 to below 1, got {value!r}")
+        return samples
+    return _whole("seed", value, 0, value, most=2**63 - 1)
+
+
+def _target(window: Window, length: int, i: int, *, single: bool) -> Axis:
+    out = window.to[i]
+    if window.to_rule != "fractional":
+        if out > max(length, LONGEST):
+            raise InputError(f"to must be at most {max(length, LONGEST)} for a length of {length}, got {out}")
+        return axes.adaptive(length, out) if window.to_rule == "adaptive" else axes.area(length, out)
+    kernel, seed = window.kernel[i], window.seed
+    if out + kernel - 1 > length:
+        raise InputError(f"fractional windows must fit: to + kernel - 1 <= {length}, got {out} + {kernel} - 1")
+    if isinstance(seed, tuple) and len(seed) <= i:
+        raise UsageError(f"seed must have one sample for each pooled axis, got {seed}")
+    sample = seed[i] if isinstance(seed, tuple) else axes.uniform(seed, i)
+    return axes.fractional(length, out, kernel, sample, single=single)
 
 
 def _axis(window: Window, length: int, i: int, pair: Pair | None) -> Axis:
@@ -263,17 +287,25 @@ def _axis(window: Window, length: int, i: int, pair: Pair | None) -> Axis:
         total = max((out - 1) * stride + reach - length, 0)
         less, more = total // 2, total - total // 2
         before, after = (less, more) if window.padding == "same" else (more, less)
-    else:
-        before, after = pair
-        spare = length + before + after - reach
-        if spare < 0:
-            raise InputError(
-                f"kernel must fit in the padded input, got an effective kernel of {reach} "
-                f"for a length of {length} + {before + after} of padding"
-            )
-        out = -(-spare // stride) + 1 if window.ceil else spare // stride + 1
-        if window.ceil and (out - 1) * stride >= length + before:
-            out -= 1  # the last window would start in the padding after the input
+        return Axis(length, kernel, stride, dilation, before, after, out)
+    before, after = pair
+    spare = length + before + after - reach
+    if spare < 0 and window.edge == "partial":
+        return Axis(length, 1 + (length + before + after - 1) // dilation, stride, dilation, before, after, 1)
+    if spare < 0:
+        raise InputError(
+            f"kernel must fit in the padded input, got an effective kernel of {reach} "
+            f"for a length of {length} + {before + after} of padding"
+        )
+    if window.edge == "error" and spare % stride:
+        raise InputError(
+            f"windows must fill the input, got {spare % stride} left of a length of {length}",
+            'edge="drop" leaves them out, edge="partial" pools them',
+        )
+    over = window.ceil or window.edge == "partial"
+    out = -(-spare // stride) + 1 if over else spare // stride + 1
+    if over and (out - 1) * stride >= length + before:
+        out -= 1  # the last window would start in the padding after the input
     return Axis(length, kernel, stride, dilation, before, after, out)
 
 
@@ -290,9 +322,6 @@ def _values(name: str, value: object, *, least: int) -> tuple[int, ...]:
     return tuple(_whole(name, part, least, value) for part in parts)
 
 
-PADDINGS = "N, one for each axis as 1x2, T,R,B,L, BEFORE:AFTER as 1:0x2:2, same or same-lower"
-
-
 def _paddings(value: object) -> tuple[Pair, ...] | str:
     if isinstance(value, str):
         text = value.strip().lower()
@@ -303,7 +332,7 @@ def _paddings(value: object) -> tuple[Pair, ...] | str:
             top, right, bottom, left = around if len(around := text.split(",")) == 4 else [""] * 4
             sides = [[top, bottom], [left, right]]
         if not text or text.strip("0123456789x,:+-. ") or not all(all(part) and len(part) <= 2 for part in sides):
-            raise UsageError(f"padding must be {PADDINGS}, got {value!r}")
+            raise UsageError(f"padding must be {PADDING}, got {value!r}")
         return tuple(_pair(part if len(part) == 2 else part * 2, value) for part in sides)
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if not parts:
@@ -320,7 +349,7 @@ def _pair(part: object, value: object) -> Pair:
     return before, after
 
 
-def _whole(name: str, part: object, least: int, value: object) -> int:
+def _whole(name: str, part: object, least: int, value: object, *, most: int = LARGEST) -> int:
     if isinstance(part, str):
         digits = part.strip()
         number = int(digits) if digits.isascii() and digits.lstrip("+-").isdigit() and len(digits) < 4000 else None
@@ -329,9 +358,9 @@ def _whole(name: str, part: object, least: int, value: object) -> int:
             number = None if isinstance(part, (bool, float)) else part.__index__()  # type: ignore[attr-defined]  # AttributeError is the answer for other types
         except AttributeError:
             number = None
-    if number is None or not least <= number <= LARGEST:
+    if number is None or not least <= number <= most:
         shown = str(value)[:40] if isinstance(value, str) else f"{value!r:.40}"
         form = "a whole number" if number is None else "a number"
         quoted = repr(shown) if isinstance(value, str) else shown
-        raise UsageError(f"{name} must be {form} from {least} to {LARGEST}, got {quoted}")
+        raise UsageError(f"{name} must be {form} from {least} to {most}, got {quoted}")
     return number

@@ -58,7 +58,15 @@ def square(x):
     return x * x
 
 
-def combining(ufunc: np.ufunc, identity: float | str, accumulator: str, *, idempotent: bool = False) -> Any:
+def combining(
+    ufunc: Any,
+    identity: float | str,
+    accumulator: str,
+    *,
+    idempotent: bool = False,
+    additive: bool = False,
+    compiled: bool = True,
+) -> Any:
     """Declare a combine.
 
     Parameters
@@ -71,18 +79,44 @@ def combining(ufunc: np.ufunc, identity: float | str, accumulator: str, *, idemp
         What holds it: "source", the type of the values; "sum", the narrowest that holds as many; or "float64".
     idempotent
         Whether combining a value with itself changes nothing, so that partial windows may overlap.
+    additive
+        Whether an element may count by a share.
+    compiled
+        Whether it is worth a kernel.
     """
+    declared = locals()
 
     def declare(step: Any) -> Any:
-        step.ufunc, step.identity, step.accumulator, step.idempotent = ufunc, identity, accumulator, idempotent
+        vars(step).update(declared)
         return step
 
     return declare
 
 
-@combining(np.add, 0, "sum")
+@combining(np.add, 0, "sum", additive=True)
 def add(a, b):
     return a + b
+
+
+@combining(np.multiply, 1, "source", compiled=False)
+def multiply(a, b):
+    return a * b
+
+
+def merged(a, b, out=None, **_):
+    """Return the moments (count, sum, squares about the mean) of two parts together.
+
+    Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance (1983), formula 2.1.
+    """
+    (n, s, q), (m, t, p) = ([x[..., part::3] for part in range(3)] for x in (a, b))
+    apart, within = n * t - m * s, n * m * (n + m)
+    between = np.divide(apart * apart, within, out=np.zeros_like(apart), where=within > 0)
+    result = np.empty_like(a) if out is None else out
+    result[..., 0::3], result[..., 1::3], result[..., 2::3] = n + m, s + t, q + p + between
+    return result
+
+
+moments = combining(merged, 0, "source", additive=True, compiled=False)(merged)
 
 
 @combining(np.maximum, "lowest", "source", idempotent=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from poolcli.errors import InputError, UsageError
 
@@ -47,6 +48,19 @@ class Layout:
         """Axes in front of the pooled ones, in `order`."""
         return self.order.index(self.pooled[0])
 
+    def stacked(self, shape: tuple[int, ...], times: int) -> tuple[int, ...]:
+        """Return *shape* with *times* its channels."""
+        if "C" not in self.letters:
+            raise InputError(f"layout must have channels (C) for several methods, got {self.letters!r}")
+        return tuple(n * times if letter == "C" else n for n, letter in zip(shape, self.letters, strict=True))
+
+    def stack(self, array: Any, times: int) -> list[Any]:
+        """Return *array* parted into *times* along its channels."""
+        axis = self.letters.index("C")
+        each = array.shape[axis] // times
+        before = (slice(None),) * axis
+        return [array[(*before, slice(part * each, (part + 1) * each))] for part in range(times)]
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise `InputError` when *shape* does not have these axes; only N and B may be empty."""
         if len(shape) != len(self.letters):
@@ -68,11 +82,11 @@ def told(shape: tuple[int, ...]) -> Layout:
     """
     letters = {2: "HW", 3: "CHW", 4: "NCHW"}.get(len(shape))
     if letters is None:
-        hint = "--layout with one letter for each axis, for example NCL or NCDHW"
+        hint = "layout= with one letter for each axis, for example NCL or NCDHW"
     elif len(shape) == 2 or shape[-1] > 4 or min(shape[-3:-1]) < 8:
         return Layout(letters)
     else:
-        hint = f"--layout {letters.replace('CHW', 'HWC')} or {letters}"
+        hint = f"layout={letters.replace('CHW', 'HWC')} or {letters}"
     raise InputError(f"layout must be given for shape {shape}", hint)
 
 

@@ -1,4 +1,4 @@
-"""How a method is computed on given types and axes: folds over two axes each, and the step that joins their results."""
+"""How a method is computed on given types and axes: folds over two axes each, or a step that asks for them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core import dtypes
-from poolcli.core.geometry import Axis, Plan
-from poolcli.core.methods import METHODS, Fold, lookup
+from poolcli.core.axes import Axis, Plan
+from poolcli.core.methods import METHODS, Chain, Concat, Fold, Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,41 +48,64 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)  # told by identity: hashing all of it takes longer than small work
 class Recipe:
-    """A method resolved: *parts*, each the tasks of one fold with the outermost axis first, and the step that joins.
+    """A method resolved for one plan and types.
 
-    *join* is the name of a step of `steps`, or None where there is one part.
+    Attributes
+    ----------
+    tasks
+        Where *fused*, the folds that give the result, outermost axis first; else those that *step* will ask for.
+    fused
+        Whether kernels alone give the result.
+    step, value
+        Otherwise the function of `steps`, and the method's value.
+    spread
+        How many times the elements of a slab its windows hold, where a step gathers them.
     """
 
-    parts: tuple[tuple[Task, ...], ...]
-    join: str | None = None
+    tasks: tuple[Task, ...]
+    step: str
+    fused: bool = False
+    value: Any = None
+    spread: int = 1
 
 
 def resolve(
-    method: Method, dtype: np.dtype[Any], target: np.dtype[Any], plan: Plan, planes: int, channels: int
+    method: Method, dtype: np.dtype[Any], target: np.dtype[Any], plan: Plan, size: tuple[int, int], rounding: str
 ) -> Recipe:
-    """Return how *method* pools *planes* of native *dtype* with interleaved *channels* into *target*."""
+    """Return how *method* pools native *dtype* into *target*; *size* is planes and interleaved channels.
+
+    Where it joins others, they are resolved when they run.
+    """
     kind = method.recipe
-    if isinstance(kind, Fold):
+    if isinstance(kind, (Chain, Concat)):
+        return Recipe((), "")
+    even = rounding == "even" or target.kind == "f" or method.result != "mean"
+    if isinstance(kind, Fold) and plan.regular and isinstance(plan.divisor, str) and even:
         types = dtypes.arithmetic(kind, method.result, dtype, target, plan.count)
-        return Recipe((_tasks(kind, types, plan, planes, channels),))
-    parts: list[tuple[Task, ...]] = []
-    for part in map(lookup, kind.methods):
-        parts += resolve(part, dtype, dtypes.natural(part, dtype), plan, planes, channels).parts
-    return Recipe(tuple(parts), kind.join)
+        return Recipe(tasks(kind, types, plan, *size), kind.step, fused=True)
+    asked: list[Task] = []
+    if isinstance(kind, Step) and plan.regular:
+        for combine in kind.combines:
+            fold, float64 = Fold("same", combine, "keep", ""), dtypes.named("float64")
+            asked += tasks(fold, dtypes.arithmetic(fold, "sum", float64, float64, plan.count), plan, *size)
+    gathers = isinstance(kind, Step) and kind.kind == "select"
+    spread = max(1, plan.taps * prod(plan.out) // prod(axis.length for axis in plan.axes)) if gathers else 1
+    return Recipe(tuple(asked), kind.step, value=method.value, spread=spread)
 
 
-def _tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int) -> tuple[Task, ...]:
+def tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int) -> tuple[Task, ...]:
     """Part a fold over all axes: the outer ones are folded one by one into accumulators, the last two together."""
+    include_pad = plan.divisor == "window"
     *outer, rows, columns = (ONE, *plan.axes) if len(plan.axes) == 1 else plan.axes
-    tasks = []
+    found = []
     for i, axis in enumerate(outer):
         width = prod(inner.length for inner in plan.axes[i + 1 :]) * channels
         whole = Axis(width, 1, 1, 1, 0, 0, width)
         kept = replace(fold, finish="keep")
-        tasks.append(Task(axis, whole, False, kept, types.unfinished(), planes, 1))  # noqa: FBT003 -- no count divides
+        found.append(Task(axis, whole, include_pad, kept, types.unfinished(), planes, 1))
         planes *= axis.out
         fold, types = replace(fold, lift="same"), types.lifted()
-    return (*tasks, Task(rows, columns, plan.count_include_pad, fold, types, planes, channels))
+    return (*found, Task(rows, columns, include_pad, fold, types, planes, channels))
 
 
 def kernels() -> dict[tuple[Fold, Arithmetic], None]:
@@ -93,6 +116,6 @@ def kernels() -> dict[tuple[Fold, Arithmetic], None]:
             for target in (dtypes.natural(method, dtype), dtype):
                 for count in (2**8, 2**12, 2**16 - 1):
                     axis = Axis(count, count, count, 1, 0, 0, 1)
-                    for part in resolve(method, dtype, target, Plan((ONE, axis)), 1, 1).parts:
-                        found |= {(task.fold, task.types): None for task in part}
+                    recipe = resolve(method, dtype, target, Plan((ONE, axis)), (1, 1), "even")
+                    found |= {(task.fold, task.types): None for task in recipe.tasks}
     return found

@@ -1,24 +1,255 @@
-"""Steps that only NumPy executes, on arrays of a band."""
+"""Steps that only NumPy executes: what a method makes of the windows of a slab.
+
+Each takes a `slabs.Slab` and the method's value, and returns (planes, outputs ..., channels). exp and pow of compiled
+code are scalar calls, 2.5 to 5 times as slow as NumPy's, and differ in the last place: engines would not agree.
+"""
 
 from __future__ import annotations
 
+from fractions import Fraction
+from functools import lru_cache
+from math import comb
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from poolcli.errors import InputError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from poolcli.core.slabs import Slab
+
     Array = NDArray[Any]
 
+CLAMP = 1e-6  # of generalized means
+LEVEL = 256.0  # a term below exp(-LEVEL) of the largest is nothing to float64, and exp(LEVEL) has room for a sum
 
-def difference(a: Array, b: Array) -> Array:
-    """Return a - b, exactly for integers (as unsigned ones), rounded as if once for floats; 0 where a < b: no value."""
-    if a.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            apart = np.subtract(a, b, dtype=np.float64)
+
+# --- folds, where the kernels have no part for a window or a weight ------------------------------------------------
+
+
+def largest(slab: Slab, _: Any) -> Array:
+    return slab.larger(slab.x)
+
+
+def smallest(slab: Slab, _: Any) -> Array:
+    return slab.smaller(slab.x)
+
+
+def mean(slab: Slab, _: Any) -> Array:
+    return slab.mean(slab.exact)
+
+
+def total(slab: Slab, _: Any) -> Array:
+    return slab.add(slab.exact)
+
+
+def root_mean_square(slab: Slab, _: Any) -> Array:
+    return np.sqrt(slab.mean(np.square(slab.real)))
+
+
+# --- sums ----------------------------------------------------------------------------------------------------------
+
+
+def power_mean(slab: Slab, degree: float) -> Array:
+    if degree == np.inf:
+        return np.where(slab.there, slab.larger(np.abs(slab.real)), 0)
+    return root(slab.mean(power(np.abs(slab.real), degree)), degree)
+
+
+def norm(slab: Slab, degree: float) -> Array:
+    if degree == np.inf:
+        return power_mean(slab, degree)
+    return root(slab.add(power(np.abs(slab.real), degree)), degree)
+
+
+def generalized_mean(slab: Slab, degree: float) -> Array:
+    if degree == np.inf:
+        return np.where(slab.there, np.maximum(slab.larger(slab.real), CLAMP), 0)
+    return root(slab.mean(power(np.maximum(slab.real, CLAMP), degree)), degree)
+
+
+def power(values: Array, degree: float) -> Array:
+    if degree == 1:
+        return values
+    return np.square(values) if degree == 2 else np.power(values, degree)
+
+
+def root(values: Array, degree: float) -> Array:
+    if degree == 1:
+        return values
+    return np.sqrt(values) if degree == 2 else np.power(values, 1 / degree)
+
+
+def log_mean_exp(slab: Slab, rate: float) -> Array:
+    """Return the logarithm of the mean of exponentials, each sum at the level of its window's largest term."""
+    top, (sums,) = leveled(slab, slab.real * rate, ())
+    found = np.where(np.isfinite(top), np.log(sums / slab.divisor) + top, top)
+    return np.where(slab.there, found / rate, 0)
+
+
+def softmax_mean(slab: Slab, rate: float) -> Array:
+    _, (weights, sums) = leveled(slab, slab.real * rate, (slab.real,))
+    return np.where(slab.there, sums / weights, 0)
+
+
+def leveled(slab: Slab, exponents: Array, factors: tuple[Array, ...]) -> tuple[Array, list[Array]]:
+    """Return each window's level, and its sums of exp(exponent - level), alone and times each of *factors*.
+
+    A window's level is that of its largest exponent, so that sums neither overflow nor vanish; windows of one level
+    share one fold, whose cost does not depend on the kernel.
+    """
+    top = np.floor(slab.larger(exponents) / LEVEL) * LEVEL
+    sums = [np.full(top.shape, np.nan) for _ in range(1 + len(factors))]
+    for level in np.unique(top[np.isfinite(top)]):
+        here = top == level
+        terms = np.exp(np.minimum(exponents - level, LEVEL))  # windows with larger terms are of another level
+        for held, lifted in zip(sums, (terms, *(terms * factor for factor in factors)), strict=True):
+            held[here] = slab.add(lifted)[here]
+    return top, sums
+
+
+def variance(slab: Slab, _: Any) -> Array:
+    return slab.moments()
+
+
+def deviation(slab: Slab, _: Any) -> Array:
+    return np.sqrt(slab.moments())
+
+
+def product(slab: Slab, _: Any) -> Array:
+    return slab.product()
+
+
+def self_weighted_mean(slab: Slab, _: Any) -> Array:
+    x = refuse_negative(slab.real, "stochastic")
+    whole = slab.add(x)
+    return np.divide(slab.add(np.square(x)), whole, out=np.zeros_like(whole), where=whole != 0)
+
+
+def refuse_negative(x: Array, method: str) -> Array:
+    if (x < 0).any():
+        raise InputError(f"values must be 0 or more for method {method!r}, got {x[x < 0].flat[0]}")
+    return x
+
+
+# --- joined --------------------------------------------------------------------------------------------------------
+
+
+def difference(slab: Slab, _: Any) -> Array:
+    """Return max - min, exactly for integers (as unsigned ones), rounded as if once for floats; 0 of no value."""
+    high, low = slab.larger(slab.x), slab.smaller(slab.x)
+    if high.dtype.kind == "f":
+        apart = np.subtract(high, low, dtype=np.float64)
     else:
-        unsigned = np.dtype(f"u{a.dtype.itemsize}")
-        apart = np.subtract(a.view(unsigned), b.view(unsigned))  # modulo 2^bits, which no difference passes
-    apart[a < b] = 0
+        unsigned = np.dtype(f"u{high.dtype.itemsize}")
+        apart = np.subtract(high.view(unsigned), low.view(unsigned))  # modulo 2^bits, which no difference passes
+    apart[high < low] = 0
     return apart
+
+
+def mixture(slab: Slab, share: float) -> Array:
+    return blend(slab, share, 1 - share)
+
+
+def blend(slab: Slab, share: Any, rest: Any) -> Array:
+    """Return share * max + rest * mean; what has no share does not count, even where it is infinite."""
+    high = np.where(np.equal(share, 0), 0, slab.larger(slab.real) * share)
+    middle = np.where(np.equal(rest, 0), 0, slab.mean(slab.exact) * rest)
+    return np.where(slab.there, high + middle, 0)
+
+
+# --- taps ----------------------------------------------------------------------------------------------------------
+
+
+def blur(slab: Slab, _: Any) -> Array:
+    """Return the binomial mean over the taps that are there."""
+    return slab.separable([binomial(axis.kernel) for axis in slab.plan.axes])
+
+
+@lru_cache(maxsize=64)
+def binomial(kernel: int) -> Array:
+    """Return the binomial weights of a kernel, as shares of their sum 2^(kernel - 1)."""
+    return np.array([float(Fraction(comb(kernel - 1, i), 2 ** (kernel - 1))) for i in range(kernel)])
+
+
+def weighted(slab: Slab, window: tuple[tuple[int, ...], tuple[float, ...]]) -> Array:
+    return slab.filtered(np.reshape(window[1], window[0]))
+
+
+def gated(slab: Slab, window: tuple[tuple[int, ...], tuple[float, ...]]) -> Array:
+    gate = 1 / (1 + np.exp(-weighted(slab, window)))
+    return blend(slab, gate, 1 - gate)
+
+
+# --- select --------------------------------------------------------------------------------------------------------
+
+
+def median(slab: Slab, lower: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
+    return quantile(slab, (0.5, "lower" if lower else "linear"))
+
+
+def quantile(slab: Slab, of: tuple[float, str]) -> Array:
+    share, rule = of
+    ordered = slab.ordered(slab.x)
+    place = share * np.maximum(slab.count - 1, 0)
+    ranks = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
+    if rule != "linear":
+        return nan_wins(slab, at_rank(ordered, ranks[rule](place)))
+    low, high = (at_rank(ordered, step(place)).astype(np.float64) for step in (np.floor, np.ceil))
+    part = place - np.floor(place)
+    between = np.where(part == 0, low, low * (1 - part) + np.where(part == 0, 0, high) * part)
+    return nan_wins(slab, np.where(low == high, low, between))
+
+
+def at_rank(ordered: Array, rank: Array) -> Array:
+    """Return the values of a rank, which broadcasts over planes and channels."""
+    number = np.broadcast_to(rank.astype(np.intp), (1, *ordered.shape[1:]))
+    found: Array = np.take_along_axis(ordered, number, 0)[0]
+    return found
+
+
+def nan_wins(slab: Slab, values: Array) -> Array:
+    if slab.x.dtype.kind == "f":
+        spoiled = slab.larger(np.isnan(slab.x).astype(np.uint8)).astype(bool)
+        values = np.where(spoiled, np.nan, values).astype(values.dtype, copy=False)
+    return slab.chosen(values)
+
+
+def mode(slab: Slab, sparse: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
+    """Return the most frequent value: the first of the longest runs in order."""
+    ordered, count = slab.ordered(slab.x), slab.count
+    best, most, run = ordered[0].copy(), np.zeros(ordered.shape[1:], np.intp), np.zeros(ordered.shape[1:], np.intp)
+    for number, value in enumerate(ordered):
+        run = np.where(value == ordered[number - 1], run + 1, 1) if number else run + 1
+        better = (run > most) & (number < count)
+        if sparse:
+            better &= value != 0
+        best[better], most[better] = value[better], run[better]
+    if sparse:
+        best[most == 0] = 0
+    return nan_wins(slab, best)
+
+
+def drawn(slab: Slab, _: Any) -> Array:
+    """Return a value drawn with a chance in proportion to it, by the output's place and the seed."""
+    x = refuse_negative(slab.real, "stochastic-sample")
+    goal = slab.uniform() * slab.add(x)
+    found, passed = np.zeros(goal.shape), np.zeros(goal.shape)
+    for tap in slab.taps(x, 0.0):
+        here = (passed <= goal) & (tap > 0)
+        found[here] = tap[here]
+        passed += tap
+    return nan_wins(slab, found)
+
+
+# --- pick ----------------------------------------------------------------------------------------------------------
+
+
+def first(slab: Slab, _: Any) -> Array:
+    return slab.picked(0)
+
+
+def center(slab: Slab, _: Any) -> Array:
+    return slab.picked(None)

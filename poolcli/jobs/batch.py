@@ -10,23 +10,27 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
+from poolcli.core.settings import setting, whole
+from poolcli.core.threads import usable_cpus
 from poolcli.errors import BugError, OutputError, UsageError
-from poolcli.jobs import manifest, runner
-from poolcli.jobs.records import Record
+from poolcli.jobs import manifest, runner, tree
+from poolcli.jobs.request import PLACES
 from poolcli.media import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
     from typing_extensions import Buffer
 
     from poolcli.errors import PoolError
     from poolcli.jobs.manifest import History, Manifest
-    from poolcli.jobs.plan import Job
-    from poolcli.jobs.records import Request
+    from poolcli.jobs.naming import Job
+    from poolcli.jobs.records import Record
+    from poolcli.jobs.request import Request
 
 EXISTS = ("error", "skip", "newer", "overwrite")
 WINDOW = 64  # jobs for each thread that may be done before the oldest is
@@ -37,60 +41,92 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # whatever is written next wil
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A job, whether it may replace its output, and why it is skipped, if it is."""
+class Settings:
+    """How a batch goes about it; sizes may be text."""
 
-    job: Job
-    force: bool = False
-    skip: str | None = None
+    output: str = setting("Output", "Folder that the outputs go to.", short="-o", metavar="DST")
+    template: str | None = setting(
+        "Output", f"Names below DST, of {PLACES}; else {tree.MIRROR}.", default=None, metavar="TEXT"
+    )
+    flat: bool = setting("Output", "All outputs in one folder, not in those of their inputs.", default=False)
+    exists: str = setting(
+        "Output",
+        "For outputs that no batch has made: error, skip, newer (if the input is) or overwrite.",
+        default="error",
+        metavar="WHAT",
+        choices=EXISTS,
+    )
+    resume: bool = setting("Run", "Skip what is done already and has not changed, the default.", default=True)
+    jobs: int = setting(
+        "Run", "Files at once; else as many as usable processors.", default=None, short="-j", metavar="N"
+    )
+    max_memory: int = setting(
+        "Run", "For the files in flight; K, M and G count. Else a quarter.", default=None, metavar="BYTES"
+    )
+    max_errors: int | None = setting("Run", "Start nothing new after so many failures.", default=None, metavar="N")
+    durable: bool = setting("Run", "Outputs outlive a loss of power, at the cost of time.", default=False)
+
+    def __post_init__(self) -> None:
+        if self.output == "-":
+            raise UsageError("output must be a folder, got -")
+        if self.template is not None and self.flat:
+            raise UsageError("flat must be used without template: both name the outputs")
+        if self.exists not in EXISTS:
+            raise UsageError(f"exists must be one of {', '.join(EXISTS)}, got {self.exists!r}")
+        usual = {"jobs": usable_cpus(), "max_memory": allowed_memory() // 4, "max_errors": None}
+        for name, value in usual.items():
+            asked = getattr(self, name)
+            object.__setattr__(self, name, value if asked is None else whole(name, asked))
+
+    @property
+    def names(self) -> str:
+        """The template of the outputs' names."""
+        return self.template or (tree.FLAT if self.flat else tree.MIRROR)
 
 
-def steps(
+def decided(
     jobs: Sequence[Job],
     request: Request,
-    destination: str,
+    settings: Settings,
     histories: dict[str, History],
     *,
-    exists: str = "error",
-    resume: bool = True,
     look: Callable[[str], os.stat_result | None] | None = None,
-) -> list[Step]:
-    """Decide what is done of *jobs*; *histories* are those of the manifest, *look* tells what is on disk.
+) -> list[Job]:
+    """Return *jobs* with what is skipped and what replaced, by the *histories* of the manifest and *look*.
 
     Raises
     ------
     UsageError
-        An output exists that no batch has made, and *exists* is ``error``.
+        An output exists that no batch has made, and that is an error by *settings*.
     """
-    if exists not in EXISTS:
-        raise UsageError(f"exists must be one of {', '.join(EXISTS)}, got {exists!r}")
-    decided = []
+    steps: list[Job] = []
     foreign = []
     for job in jobs:
         there = None if job.output is None else (look or found)(job.output)
-        history = histories.get(manifest.name(job, destination))
+        history = histories.get(manifest.name(job, settings.output))
         if there is None:
-            decided.append(Step(job))
-        elif resume and history is not None and history.current(job, request, there.st_size):
-            decided.append(Step(job, skip="up to date"))
+            steps.append(job)
+        elif settings.resume and history is not None and history.current(job, request, there.st_size):
+            steps.append(replace(job, skip="up to date"))
         elif history is not None and history.made(there.st_size):
-            decided.append(Step(job, force=True))
+            steps.append(replace(job, force=True))
         else:
             foreign.append(job)
-            decided.append(_theirs(job, there, exists))
-    if foreign and exists == "error":
-        names = f"{files.shown(foreign[0].output or '')} exists" + (
-            f", and {len(foreign) - 1} more" if foreign[1:] else ""
+            steps.append(_theirs(job, there, settings.exists))
+    if foreign and settings.exists == "error":
+        names = f"{files.shown(foreign[0].output or '')} exists"
+        more = f", and {len(foreign) - 1} more" if foreign[1:] else ""
+        raise UsageError(
+            f"outputs must be new, or of a batch before, but {names}{more}", "exists=skip, newer or overwrite"
         )
-        raise UsageError(f"outputs must be new, or of a batch before, but {names}", "--exists skip, newer or overwrite")
-    return decided
+    return steps
 
 
-def _theirs(job: Job, there: os.stat_result, exists: str) -> Step:
+def _theirs(job: Job, there: os.stat_result, exists: str) -> Job:
     """Decide about an output that no batch has made."""
     if exists == "newer" and (job.stamp is None or job.stamp.mtime_ns <= there.st_mtime_ns):
-        return Step(job, skip="output is newer")
-    return Step(job, skip="output exists") if exists == "skip" else Step(job, force=True)
+        return replace(job, skip="output is newer")
+    return replace(job, **({"skip": "output exists"} if exists == "skip" else {"force": True}))
 
 
 def found(name: str) -> os.stat_result | None:
@@ -129,17 +165,14 @@ def keep_memory() -> None:
         tune(_MMAP_THRESHOLD, _LARGEST)
 
 
-def clean(destination: str, jobs: Sequence[Job], kept: Manifest) -> None:
+def clean(destination: str, jobs: Iterable[Job], kept: Manifest) -> None:
     """Remove the temporary files that a killed run into *destination* left; its manifest is locked."""
-    folders = {os.path.realpath(os.path.dirname(job.output)) for job in jobs if job.output is not None}
-    files.sweep(folders | {os.path.realpath(folder) for folder, _, _ in os.walk(destination)}, kept.mark)
+    files.sweep(_folders(jobs) | {os.path.realpath(folder) for folder, _, _ in os.walk(destination)}, kept.mark)
 
 
-def outlook(step: Step, request: Request) -> Record:
-    """Return what `Run` would do with one step, from the input's header."""
-    if step.job.error is not None:
-        return runner.failed(step.job, request, step.job.error)
-    return _skipped(step, request) if step.skip is not None else runner.planned(step.job, request)
+def _folders(jobs: Iterable[Job]) -> set[str]:
+    """Return where the outputs of *jobs* are, and their temporary files."""
+    return {os.path.dirname(os.path.realpath(job.output)) for job in jobs if job.output is not None}
 
 
 class Dropped(Exception):  # noqa: N818 -- not an error
@@ -205,81 +238,46 @@ class Memory:
             self._changed.notify_all()
 
 
-class Run:
-    """A batch under way: iterate for its records in the order of *steps*.
+class Batch:
+    """A batch under way: iterate for its records in the order of *jobs*; *kept* is the manifest, open."""
 
-    Parameters
-    ----------
-    steps
-        What to do.
-    request
-        What is asked for.
-    kept
-        The manifest, open.
-    jobs
-        Files at once.
-    max_memory
-        Bytes that they may hold together.
-    max_errors
-        Failures after which nothing new starts, or None.
-    durable
-        Whether outputs must outlive a loss of power.
-    """
-
-    def __init__(
-        self,
-        steps: Sequence[Step],
-        request: Request,
-        kept: Manifest,
-        *,
-        jobs: int,
-        max_memory: int,
-        max_errors: int | None = None,
-        durable: bool = False,
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], request: Request, settings: Settings, kept: Manifest) -> None:
         self.stopped: str | None = None  # why nothing new starts
-        self._steps = steps
-        self._request = replace(request, threads=1)
-        self._manifest = kept
-        self._memory = Memory(max_memory)
-        self._max_errors = max_errors
-        self._durable = durable
         self._jobs = jobs
-        self._window = WINDOW * jobs
-        self._pool = ThreadPoolExecutor(jobs, "poolcli-batch")
-        self._lock = threading.Lock()
-        self._pending: deque[Record | Future[Record | None]] = deque()
-        self._folders: list[str] = []  # where temporary files may be
-        self._failures = 0
-        self._left = False  # nobody iterates any more
+        self._request = replace(request, threads=1)
+        self._settings = settings
+        self._manifest = kept
+        self._memory = Memory(settings.max_memory)
+        self._pool = ThreadPoolExecutor(settings.jobs, "poolcli-batch")
+        self._pending: deque[tuple[Job, Future[Record | None] | None]] = deque()  # None: it is skipped
+        self._failures = count(1)
         self._closed = False  # nothing may be written any more
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left = True
         self._pool.shutdown(wait=not self._closed, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Record]:
-        left = sum(step.skip is None for step in self._steps)
-        for number, step in enumerate(self._steps):
-            while len(self._pending) >= self._window:
+        left = sum(job.skip is None for job in self._jobs)
+        for number, job in enumerate(self._jobs):
+            while len(self._pending) >= WINDOW * self._settings.jobs:
                 yield from self._oldest()
             if self.stopped is not None:
                 break
-            if step.skip is not None:
-                self._pending.append(_skipped(step, self._request))
+            if job.skip is not None:
+                self._pending.append((job, None))
                 continue
-            ahead = -(-left // self._jobs)  # an engine's start delays every thread, its work is shared
-            self._pending.append(self._pool.submit(self._do, number, step, ahead))
+            ahead = -(-left // self._settings.jobs)  # an engine's start delays every thread, its work is shared
+            self._pending.append((job, self._pool.submit(self._do, number, job, ahead)))
             left -= 1
         while self._pending:
             yield from self._oldest()
 
     def _oldest(self) -> Iterator[Record]:
-        first = self._pending[0]
-        record = first.result() if isinstance(first, Future) else first
+        job, future = self._pending[0]
+        record = runner.planned(job, self._request) if future is None else future.result()
         self._pending.popleft()
         if record is not None:
             yield record
@@ -287,106 +285,81 @@ class Run:
     def drop(self, grace: float) -> Iterator[Record]:
         """Start nothing new, give what runs *grace* seconds, then let nothing more be written; yield what got done."""
         self.stopped = self.stopped or "dropped"
-        futures = [one for one in self._pending if isinstance(one, Future)]
+        futures = [future for _, future in self._pending if future is not None]
         for future in futures:
             future.cancel()
         wait(futures, grace)
-        with self._lock:
-            self._closed = True
+        self._closed = True
         self._memory.close()
-        for one in self._pending:
-            if not isinstance(one, Future):
-                yield one
+        for job, one in self._pending:
+            if one is None:
+                yield runner.planned(job, self._request)
             elif one.done() and not one.cancelled() and (record := one.result()) is not None:
                 yield record
 
     def sweep(self) -> None:
         """Remove the temporary files of what was dropped."""
-        with self._lock:
-            folders = set(self._folders)
-        files.sweep(folders, self._manifest.mark)
+        files.sweep(_folders(job for job, _ in self._pending), self._manifest.mark)
 
-    def _do(self, number: int, step: Step, ahead: int) -> Record | None:
-        """Do one step on a thread of the pool; whatever goes wrong is in its record."""
-        job = step.job
-        if self.stopped is not None or self._left:
+    def _do(self, number: int, job: Job, ahead: int) -> Record | None:
+        """Do one job on a thread of the pool; whatever goes wrong is in its record."""
+        if self.stopped is not None:
             return None
         try:
             with self._memory.share(number, job.stamp.bytes if job.stamp else 0):
-                record = self._recorded(job, self._run(number, step, ahead))
+                record = self._recorded(self._run(number, job, ahead))
         except Dropped:
             return None
         if record.error is not None:
             self._count(record.error)
         return record
 
-    def _run(self, number: int, step: Step, ahead: int) -> Record:
-        job = step.job
-        if job.error is not None:
-            return runner.failed(job, self._request, job.error)
+    def _run(self, number: int, job: Job, ahead: int) -> Record:
+        admit, write = partial(self._memory.take, number), partial(self._write, job)
         try:
-            return runner.run(
-                job,
-                self._request,
-                force=step.force,
-                ahead=ahead,
-                admit=partial(self._memory.take, number),
-                write=partial(self._write, job),
-            )[0]
+            return runner.run(job, self._request, ahead=ahead, admit=admit, write=write)[0]
         except Dropped:
             raise
         except Exception as error:  # noqa: BLE001 -- one failure, even a bug, never stops the rest
-            record = runner.failed(job, self._request, BugError(f"bug: {type(error).__name__}: {error}", "--debug"))
+            record = runner.failed(job, self._request, BugError(f"bug: {type(error).__name__}: {error}", "debug=True"))
             record.error.__cause__ = error  # type: ignore[union-attr]  # a failed record has one
             return record
 
     def _write(self, job: Job, name: str, buffers: Sequence[Buffer], *, overwrite: bool) -> int:
-        folder = os.path.dirname(os.path.realpath(name))
-        with self._lock:
-            if self._closed:
-                raise Dropped
-            self._folders.append(folder)
+        self._check_open()
         try:
             return files.write(
                 name,
                 buffers,
                 overwrite=overwrite,
-                durable=self._durable,
+                durable=self._settings.durable,
                 mark=self._manifest.mark,
                 ready=partial(self._ready, job),
             )
         except OutputError as error:
             if error.hint is None:
                 raise
-            raise OutputError(error.message, "--exists overwrite replaces it") from None  # there is no -f here
-        finally:
-            with self._lock:
-                self._folders.remove(folder)
+            raise OutputError(error.message, "exists=overwrite replaces it") from None  # a batch knows no force
 
     def _ready(self, job: Job, size: int) -> None:
         self._manifest.started(job, self._request, size)
-        with self._lock:
-            if self._closed:
-                raise Dropped
+        self._check_open()
 
-    def _recorded(self, job: Job, record: Record) -> Record:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Dropped
+
+    def _recorded(self, record: Record) -> Record:
         try:
-            self._manifest.add(job, record)
+            self._manifest.add(record)
         except OutputError as error:
             if record.error is None:
-                return replace(runner.failed(job, record.request, error), seconds=record.seconds)
+                return replace(runner.failed(record.job, record.request, error), seconds=record.seconds)
         return record
 
     def _count(self, error: PoolError) -> None:
-        with self._lock:
-            self._failures += 1
-            failures = self._failures
-        cause = error.__cause__
+        failures, cause = next(self._failures), error.__cause__
         if isinstance(cause, OSError) and cause.errno in FULL and isinstance(error, OutputError):
             self.stopped = self.stopped or files.fact(cause)
-        if failures == self._max_errors:
+        if failures == self._settings.max_errors:
             self.stopped = self.stopped or f"{failures} failed"
-
-
-def _skipped(step: Step, request: Request) -> Record:
-    return Record("skipped", step.job.input, step.job.output, request, reason=step.skip)

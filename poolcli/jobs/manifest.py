@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolcli import __version__
 from poolcli.errors import OutputError, UsageError
-from poolcli.jobs.plan import Stamp, identity
+from poolcli.jobs.naming import identity
 from poolcli.jobs.records import SCHEMA, Record, as_json
 from poolcli.jobs.tree import OWN
 from poolcli.media import files
@@ -22,22 +22,19 @@ from poolcli.media import files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poolcli.jobs.plan import Job
-    from poolcli.jobs.records import Request
+    from poolcli.jobs.naming import Job
+    from poolcli.jobs.request import Request
 
 NAME = "manifest.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one line says: which output, of which source and parameters, how large, and where the line stands."""
+    """What one line says: which output, made of what, how large, and where the line stands."""
 
     status: str
     name: str
-    source: str
-    stamp: Stamp | None
-    parameters: str
-    version: str
+    origin: str
     bytes: int | None
     span: tuple[int, int]
 
@@ -72,27 +69,27 @@ class History:
 
     def current(self, job: Job, request: Request, size: int) -> bool:
         """Whether the output, of this *size* on disk, is what *job* would give again."""
-        last = self.last
-        return (
-            (last.status, last.bytes, last.version) == ("done", size, __version__)
-            and last.stamp is not None
-            and (last.stamp, last.source) == (job.stamp, os.path.abspath(job.input))
-            and last.parameters == parameters(job, request)
-        )
+        last = (self.last.status, self.last.bytes, self.last.origin)
+        return job.stamp is not None and last == ("done", size, origin(job, request))
 
 
-def parameters(job: Job, request: Request) -> str:
-    """Return a hash of all that decides an output's content besides its source."""
-    asked = {
-        "method": request.method.name,
-        "window": asdict(request.window),
+def origin(job: Job, request: Request) -> str:
+    """Return a hash of all that decides an output's content: its source, what is asked for, and who makes it."""
+    made_of = {
+        "source": os.path.abspath(job.input),
+        "stamp": job.stamp and asdict(job.stamp),
+        "method": request.method.token,
+        "weights": request.method.value if request.method.weighs else None,
+        "window": request.window.values(),
         "layout": request.layout,
         "dtype": request.dtype,
-        "quality": request.quality,
+        "rounding": request.rounding,
+        "picture": asdict(request.picture),
         "key": request.key,
-        "format": None if job.format is None else job.format.name,
+        "format": job.format and job.format.name,
+        "version": __version__,
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def name(job: Job, destination: str) -> str:
@@ -129,12 +126,8 @@ def _parsed(text: bytes, span: tuple[int, int]) -> Line | None:
         found = json.loads(text)
         if found["schema"] != SCHEMA or found["status"] not in {"started", "done", "failed"}:
             return None
-        stamp = None if found["mtime_ns"] is None else Stamp(found["in"]["bytes"], found["mtime_ns"])
         size = found["out"] and found["out"]["bytes"]
-        status, name, source, hashed, version = (
-            str(found[key]) for key in ("status", "name", "source", "parameters", "version")
-        )
-        return Line(status, name, source, stamp, hashed, version, size, span)
+        return Line(found["status"], str(found["name"]), str(found["origin"]), size, span)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -153,9 +146,9 @@ class Manifest:
 
     def started(self, job: Job, request: Request, size: int) -> None:
         """Say that *size* bytes are about to become the output of *job*."""
-        self.add(job, Record("started", job.input, job.output, request), size)
+        self.add(Record("started", job, request), size)
 
-    def add(self, job: Job, record: Record, size: int | None = None) -> None:
+    def add(self, record: Record, size: int | None = None) -> None:
         """Append one record by one write; *size* of the output where the record does not tell.
 
         Raises
@@ -163,9 +156,9 @@ class Manifest:
         OutputError
             It could not be written.
         """
-        if job.output is None:
+        if record.job.output is None:
             return
-        line = json.dumps(self._line(job, record, size), allow_nan=False).encode() + b"\n"
+        line = json.dumps(self._line(record, size), allow_nan=False).encode() + b"\n"
         with self._writing:
             text = b"\n" + line if self._torn else line  # what is torn must not swallow the next line
             self._torn = True
@@ -181,20 +174,12 @@ class Manifest:
         if self._durable:
             os.fsync(self._descriptor)
 
-    def _line(self, job: Job, record: Record, size: int | None) -> dict[str, Any]:
+    def _line(self, record: Record, size: int | None) -> dict[str, Any]:
         document = as_json(record)
-        unknown = {"format": None, "shape": None, "dtype": None, "bytes": None}
-        if job.stamp is not None:
-            document["in"] = (document["in"] or unknown) | {"bytes": job.stamp.bytes}
         if size is not None:
-            document["out"] = unknown | {"bytes": size}
-        return document | {
-            "name": name(job, self._destination),
-            "source": os.path.abspath(job.input),
-            "mtime_ns": job.stamp and job.stamp.mtime_ns,
-            "parameters": parameters(job, record.request),
-            "version": __version__,
-        }
+            document["out"] = {"bytes": size}
+        job = record.job
+        return document | {"name": name(job, self._destination), "origin": origin(job, record.request)}
 
     def compact(self) -> None:
         """Replace the manifest by the lines that still matter, in one step.

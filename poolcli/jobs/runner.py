@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import threading
 import time
-import warnings
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core import layouts
-from poolcli.errors import InputError, LimitError, PoolError, PoolWarning, UsageError
+from poolcli.errors import InputError, LimitError, PoolError, UsageError
 from poolcli.jobs.records import Record, Side
 from poolcli.media import files, formats
 
@@ -21,35 +18,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from poolcli.core.pooling import Pooling
-    from poolcli.jobs.plan import Job
-    from poolcli.jobs.records import Request
-    from poolcli.media.contents import Content
+    from poolcli.jobs.naming import Job
+    from poolcli.jobs.request import Request
+    from poolcli.media.contents import Found
     from poolcli.media.formats import Format, Header
 
 PICTURE_LAYOUTS = {2: "HW", 3: "HWC"}
 
 
 def check(request: Request, jobs: Iterable[Job]) -> None:
-    """Refuse values of *request* that no input could make right.
-
-    Raises
-    ------
-    UsageError
-        Such a value.
-    """
+    """Refuse values of *request* that no input could make right, as a `UsageError`."""
     from poolcli.core import engines
 
     _named(request.dtype)
-    if request.layout is not None:
-        layouts.Layout(request.layout)
     engines.check(request.engine, request.threads)
-    if request.quality is None:
-        return
-    if not 1 <= request.quality <= 100:
-        raise UsageError(f"quality must be from 1 to 100, got {request.quality}")
     for job in jobs:
-        if job.format is not None and not job.format.qualities:
+        if request.picture.quality is not None and job.format is not None and not job.format.qualities:
             raise UsageError(f"quality must be given for jpeg or webp, got {job.format.name}")
 
 
@@ -74,75 +58,67 @@ class Stopwatch:
         return {**self.seconds, "total": time.perf_counter() - self._begin}
 
 
-_ear = threading.local()  # what this thread's job was warned of
-_ears = threading.Lock()
-_listening = ExitStack()
-_listeners = 0
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What is known of a job before a pixel is decoded: its input, and what pooling it with these settings gives."""
+
+    found: Found
+    target: Format
+    layout: str | None
+    dtype: np.dtype[Any] | None
+    record: Record
 
 
-@contextmanager
-def _heard() -> Iterator[list[str]]:
-    """Collect the `PoolWarning` of this thread's job; what others say is no concern of the user's.
-
-    ``warnings.catch_warnings`` swaps the state of the process: the first job that comes enters it, the last one leaves.
-    """
-    global _listeners  # noqa: PLW0603 -- the state of the process that it guards
-    with _ears:
-        if not _listeners:
-            _listening.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("always", PoolWarning)
-            warnings.showwarning = _hear
-        _listeners += 1
-    _ear.said = []
+def planned(job: Job, request: Request) -> Record:
+    """Return what `run` would do, from the input's header alone, or that the job is skipped."""
+    if job.skip is not None:
+        return Record("skipped", job, request)
+    watch = Stopwatch()
     try:
-        yield _ear.said
-    finally:
-        del _ear.said
-        with _ears:
-            _listeners -= 1
-            if not _listeners:
-                _listening.close()
-
-
-def _hear(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    if issubclass(category, PoolWarning) and hasattr(_ear, "said"):
-        _ear.said.append(str(message))
+        record = _prospect(job, request, watch).record
+    except PoolError as error:
+        record = failed(job, request, error)
+    return replace(record, seconds=watch.stop())
 
 
 def run(
     job: Job,
     request: Request,
     *,
-    force: bool,
     ahead: int = 1,
     admit: Callable[[int], bool] | None = None,
     write: Callable[..., int] = files.write,
 ) -> tuple[Record, NDArray[Any] | None]:
-    """Do *job* and return what happened and the pooled array.
+    """Do one job; whatever goes wrong is in the record.
 
     Parameters
     ----------
     job, request
         What to do.
-    force
-        An existing output may be replaced.
     ahead
-        The jobs from this one on, which decide whether an engine is worth its start.
+        Jobs that are known to follow, this one included: they decide whether starting an engine pays.
     admit
-        Called with the bytes that the job will hold, as soon as its header tells; may wait, and answers whether the
-        job now has the machine to itself: it then uses all threads.
+        Called with the bytes of memory that the job needs, before it decodes; whether it has all threads to itself.
     write
-        `files.write`, or what does more.
+        What writes the output, called as `files.write` is.
+
+    Returns
+    -------
+    Record, array
+        The array is None where something went wrong.
     """
     watch = Stopwatch()
-    with _heard() as said:
-        try:
-            record, array = _run(job, request, watch, force=force, ahead=ahead, admit=admit, write=write)
-        except PoolError as error:
-            record, array = failed(job, request, error), None
-        except MemoryError:
-            record, array = failed(job, request, LimitError("memory must hold the input and the output")), None
-    return replace(record, seconds=watch.stop(), warnings=(*record.warnings, *said)), array
+    array = None
+    try:
+        prospect = _prospect(job, request, watch)
+        if admit is not None and admit(memory(prospect.record)):
+            request = replace(request, threads=None)
+        record, array = _done(prospect, request, watch, ahead=ahead, write=write)
+    except PoolError as error:
+        record = failed(job, request, error)
+    except MemoryError:
+        record = failed(job, request, LimitError("memory must hold the input and the output"))
+    return replace(record, seconds=watch.stop()), array
 
 
 def failed(job: Job, request: Request, error: PoolError) -> Record:
@@ -150,104 +126,69 @@ def failed(job: Job, request: Request, error: PoolError) -> Record:
     named = error.about(files.shown((error.exit_code == 4 and job.output) or job.input))
     if isinstance(error.__cause__, OSError):  # a new one: the old one's traceback would hold the arrays of this job
         named.__cause__ = OSError(error.__cause__.errno, error.__cause__.strerror)
-    return Record("failed", job.input, job.output, request, error=named)
+    return Record("failed", job, request, error=named)
 
 
-def _run(
-    job: Job,
-    request: Request,
-    watch: Stopwatch,
-    *,
-    force: bool,
-    ahead: int,
-    admit: Callable[[int], bool] | None,
-    write: Callable[..., int],
-) -> tuple[Record, NDArray[Any]]:
+def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
+    """Look at the input and plan, refusing what the output's format cannot hold."""
+    from poolcli.core import dtypes, pooling
+    from poolcli.media import contents
+
+    if job.error is not None:
+        raise job.error
     with watch.stage("read"):
         data = files.read(job.input)
     with watch.stage("decode"):
-        from poolcli.media import contents
-
         found = contents.look(data, key=request.key, max_pixels=request.max_pixels)
-    if admit is not None and admit(memory(_planned(job, request, found.header, len(data)))):
-        request = replace(request, threads=None)
-    with watch.stage("decode"):
-        content = found.read()
-    target = job.format or formats.by_name(content.header.format)
-    pooled = _pool(content, target if job.output else None, request, ahead)
-    watch.seconds.update(pooled.seconds)
-    written = None
-    if job.output is not None:
-        with watch.stage("encode"):
-            buffers = contents.encode(pooled.array, target, content.meta, quality=request.quality)
-        with watch.stage("write"):
-            written = write(job.output, buffers, overwrite=force)
-    source = Side(content.header.format, content.header.shape, content.header.dtype, len(data))
-    result = Side(target.name, pooled.array.shape, pooled.array.dtype.name, written)
-    choice = pooled.choice
-    record = Record(
-        "done", job.input, job.output, request,
-        plan=pooled.plan, layout=pooled.layout.letters, threads=pooled.threads,
-        engine=choice.engine, why=choice.why, estimates=(choice.numpy_seconds, choice.start_seconds),
-        source=source, result=result, warnings=content.warnings,
+    header = found.header
+    target = job.format or formats.by_name(header.format)
+    layout, dtype = _settled(header, request, to_picture=job.output is not None and target.picture)
+    source, asked = dtypes.named(header.dtype), _named(dtype)
+    outline = pooling.outline(
+        header.shape, source, request.method, request.window,
+        layout=layout, asked=asked, rounding=request.rounding,
     )  # fmt: skip
-    return record, pooled.array
+    if job.output is not None:
+        formats.check(target, outline.shape, outline.dtype.name, header.mode)
+    record = Record(
+        "planned", job, request, outline,
+        Side(header.format, header.shape, header.dtype, len(data)),
+        Side(target.name, outline.shape, outline.dtype.name),
+    )  # fmt: skip
+    return Prospect(found, target, layout, asked, record)
 
 
 def memory(record: Record) -> int:
     """Return about how many bytes a planned job holds at its peak: codecs keep copies of their own."""
-    from numpy import dtype
-
-    sides = [side for side in (record.source, record.result) if side is not None]
-    return sum((side.bytes or 0) + 3 * math.prod(side.shape) * dtype(side.dtype).itemsize for side in sides)
+    return sum((side.bytes or 0) + 3 * side.memory for side in (record.source, record.result) if side is not None)
 
 
-def planned(job: Job, request: Request) -> Record:
-    """Return what `run` would do, from the input's header alone."""
-    watch = Stopwatch()
-    try:
-        from poolcli.media import contents
-
-        data = files.read(job.input)
-        header = contents.look(data, key=request.key, max_pixels=request.max_pixels).header
-        record = _planned(job, request, header, len(data))
-    except PoolError as error:
-        record = failed(job, request, error)
-    return replace(record, seconds=watch.stop())
-
-
-def _planned(job: Job, request: Request, header: Header, size: int) -> Record:
-    from poolcli.core import dtypes, pooling
-
-    target = job.format or formats.by_name(header.format)
-    layout, dtype = _settled(header, target if job.output else None, request)
-    outline = pooling.outline(
-        header.shape, dtypes.named(header.dtype), request.method, request.window, layout=layout, asked=_named(dtype)
-    )
-    if job.output is not None:
-        formats.check(target, outline.shape, outline.dtype.name, header.mode)
-    return Record(
-        "planned", job.input, job.output, request,
-        plan=outline.plan, layout=outline.layout.letters,
-        source=Side(header.format, header.shape, header.dtype, size),
-        result=Side(target.name, outline.shape, outline.dtype.name),
-    )  # fmt: skip
-
-
-def _pool(content: Content, target: Format | None, request: Request, ahead: int) -> Pooling:
+def _done(
+    prospect: Prospect, request: Request, watch: Stopwatch, *, ahead: int, write: Callable[..., int]
+) -> tuple[Record, NDArray[Any]]:
     from poolcli.core import pooling
+    from poolcli.media import contents
 
-    layout, dtype = _settled(content.header, target, request)
-    return pooling.run(
-        content.pixels,
-        request.method,
-        request.window,
-        layout=layout,
-        dtype=_named(dtype),
-        engine=request.engine,
-        threads=request.threads,
-        ahead=ahead,
-    )
+    with watch.stage("decode"):
+        content = prospect.found.read()
+    pooled = pooling.run(
+        content.pixels, request.method, request.window,
+        layout=prospect.layout, dtype=prospect.dtype, rounding=request.rounding,
+        engine=request.engine, threads=request.threads, ahead=ahead,
+    )  # fmt: skip
+    watch.seconds.update(pooled.seconds)
+    job, result = prospect.record.job, prospect.record.result
+    if job.output is not None and result is not None:
+        with watch.stage("encode"):
+            buffers = contents.encode(pooled.array, prospect.target, content.meta, quality=request.picture.quality)
+        with watch.stage("write"):
+            result = replace(result, bytes=write(job.output, buffers, overwrite=job.force))
+    warnings = (*content.warnings, *pooled.warnings)
+    record = replace(
+        prospect.record, status="done", request=request, result=result,
+        choice=pooled.choice, threads=pooled.threads, warnings=warnings,
+    )  # fmt: skip
+    return record, pooled.array
 
 
 def _named(dtype: str | None) -> np.dtype[Any] | None:
@@ -256,14 +197,13 @@ def _named(dtype: str | None) -> np.dtype[Any] | None:
     return None if dtype is None else dtypes.named(dtype)
 
 
-def _settled(header: Header, target: Format | None, request: Request) -> tuple[str | None, str | None]:
+def _settled(header: Header, request: Request, *, to_picture: bool) -> tuple[str | None, str | None]:
     """Return the layout and the dtype to pool with: a picture that stays a picture keeps its dtype."""
     layout, dtype = request.layout, request.dtype
-    to_picture = target is not None and target.picture
     if not header.picture:
         letters = layouts.resolve(layout, header.shape).letters
         if to_picture and letters not in PICTURE_LAYOUTS.values():
-            raise InputError(f"layout must be HW or HWC for a picture, got {letters}", "-o x.npy keeps a tensor")
+            raise InputError(f"layout must be HW or HWC for a picture, got {letters}", "output=x.npy keeps a tensor")
         return layout, dtype
     if layout is not None:
         raise InputError(f"layout must not be given for a picture, got {layout!r}", "pictures are HW or HWC")
@@ -271,7 +211,7 @@ def _settled(header: Header, target: Format | None, request: Request) -> tuple[s
         if request.method.result == "sum":
             raise InputError(
                 "method sum must be given a dtype for a picture: sums pass its range",
-                "-o x.npy keeps them, -m avg stays in its range",
+                "output=x.npy keeps them, method=avg stays in its range",
             )
         dtype = header.dtype
     return PICTURE_LAYOUTS[len(header.shape)], dtype

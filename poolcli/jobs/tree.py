@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from poolcli.core.settings import setting, whole
 from poolcli.errors import InputError, UsageError
-from poolcli.jobs import plan
-from poolcli.jobs.plan import Job, Stamp
+from poolcli.jobs import naming
+from poolcli.jobs.naming import Job, Stamp
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from poolcli.core.geometry import Window
-    from poolcli.core.methods import Method
+    from poolcli.jobs.request import Request
     from poolcli.media.formats import Format
 
 OWN = ".poolcli"  # the folder of a batch's manifest, below its output
@@ -27,16 +27,28 @@ FLAT = "{stem}{ext}"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which files and folders below a source are looked at; paths are relative to the source.
+    """Which files are inputs; paths are relative to the source that they are found in.
 
     A glob without ``/`` is about names, one with ``/`` about paths; ``**`` stands for any folders. Lower case matches
     upper case too.
     """
 
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    max_depth: int | None = None
-    hidden: bool = False
+    include: tuple[str, ...] = setting(
+        "Input", "Only such files, as '*.jpg'; may be repeated.", default=(), short="-I", metavar="GLOB"
+    )
+    exclude: tuple[str, ...] = setting(
+        "Input", "No such files and folders, as '**/thumbs/**'; repeat.", default=(), short="-x", metavar="GLOB"
+    )
+    max_depth: int | None = setting("Input", "Folders to go into: 1 is SRC alone.", default=None, metavar="N")
+    hidden: bool = setting("Input", "Names that begin with a dot, too.", default=False)
+    files_from: str | None = setting("Input", "More inputs, one a line; - for stdin.", default=None, metavar="FILE")
+    null: bool = setting("Input", "The names in --files-from end with NUL.", default=False, short="-0")
+
+    def __post_init__(self) -> None:
+        if self.max_depth is not None:
+            whole("max_depth", self.max_depth)
+        if self.null and self.files_from is None:
+            raise UsageError("null must be used with a list of files", "files_from=FILE")
 
     def enters(self, folder: str) -> bool:
         """Whether the files in *folder* are looked at, if its parent is entered."""
@@ -92,14 +104,24 @@ class Found:
         return not (self.stamp and self.stamp.bytes) and formats.by_suffix(self.path) is not None
 
 
-def find(sources: Iterable[str], listed: Iterable[str], rules: Rules) -> Iterator[Found]:
-    """Look at all files in *sources*, each a file or a folder, and at the files *listed*, in order of their names."""
+def find(sources: Sequence[str], rules: Rules) -> Iterator[Found]:
+    """Look at all files in *sources*, each a file or a folder, and at those in a list, in order of their names.
+
+    Raises
+    ------
+    UsageError
+        There is none to look at, or the list cannot be read.
+    """
+    if not sources and rules.files_from is None:
+        raise UsageError("batch must be given folders or files", "files_from=FILE lists them")
+    if "-" in sources:
+        raise UsageError("sources must be folders or files, got -", "files_from=- reads their names, pool - a picture")
     for source in sources:
         if os.path.isdir(source):
             yield from _walk(source, rules)
         else:
             yield _look(source, os.path.basename(source), named=True)
-    for path in listed:
+    for path in listed(rules.files_from, null=rules.null) if rules.files_from is not None else ():
         yield _look(path, _kept(path), named=True)
 
 
@@ -140,19 +162,14 @@ def _look(path: str, below: str, *, named: bool) -> Found:
 
 
 def listed(name: str, *, null: bool) -> list[str]:
-    """Return the paths in a list, one a line, or each ended by NUL; ``-`` is standard input.
-
-    Raises
-    ------
-    UsageError
-        The list cannot be read.
-    """
+    """Return the paths in a list, one a line, or each ended by NUL; ``-`` is standard input."""
     try:
         if name != "-":
             with open(name, "rb") as file:  # may be a pipe of the shell's: <(...)
                 data = file.read()
         elif sys.stdin is None or sys.stdin.isatty():
-            raise UsageError("standard input must be a list of files, got a terminal")
+            got = "a closed one" if sys.stdin is None else "a terminal"
+            raise UsageError(f"standard input must be a list of files, got {got}")
         else:
             data = sys.stdin.buffer.read()
     except OSError as error:
@@ -163,12 +180,11 @@ def listed(name: str, *, null: bool) -> list[str]:
 def plan_jobs(
     found: Iterable[Found],
     destination: str,
-    *,
     template: str,
-    method: Method,
-    window: Window,
-    format: str | None = None,
-    identity: Callable[[str], object | None] = plan.identity,
+    request: Request,
+    *,
+    format: Format | None = None,
+    identity: Callable[[str], object | None] = naming.identity,
 ) -> list[Job]:
     """Map what counts of *found* to outputs below *destination*; asks nothing of the file system but *identity*.
 
@@ -177,33 +193,30 @@ def plan_jobs(
     UsageError
         Outputs collide, are inputs or leave *destination*, or a format cannot be written.
     """
-    chosen = None if format is None else formats.by_name(format)
-    if chosen is not None:
-        formats.writable(chosen)
     jobs = {}
     for one in found:
         if one.error is not None:
             jobs[one.path, ""] = Job(one.path, None, None, error=one.error)
         elif (one.path, one.below) not in jobs:
-            below = os.path.normpath(plan.filled(template, one.below, chosen, method, window))
+            below = os.path.normpath(naming.filled(template, one.below, format, request))
             if below.startswith((os.sep, os.pardir + os.sep)) or below in {os.curdir, os.pardir}:
                 raise UsageError(f"template must stay below the output folder, got {files.shown(below)}")
             target = os.path.join(destination, below)
-            jobs[one.path, one.below] = Job(one.path, target, _format(one, target, template, chosen), one.stamp)
-    plan.check(jobs.values(), force=True, hint="--template with {dir}, {name} or {stem}", identity=identity)
+            jobs[one.path, one.below] = Job(one.path, target, _format(one, target, template, format), one.stamp)
+    naming.check(jobs.values(), force=True, identity=identity)
     return list(jobs.values())
 
 
-def _format(found: Found, target: str, template: str, chosen: Format | None) -> Format | None:
+def _format(found: Found, target: str, template: str, format: Format | None) -> Format | None:
     """Return the format to write, or None for the input's own, if that can be written."""
     try:
-        told = plan.written_as(target, chosen, derived=template.endswith(("{ext}", "{name}")))
-        if told is None and found.format is not None:
+        written = naming.written_as(target, format, derived=template.endswith(("{ext}", "{name}")))
+        if written is None and found.format is not None:
             formats.writable(found.format)
     except UsageError as error:
-        hint = error.hint or "-F NAME converts it, -x GLOB leaves it out"
+        hint = error.hint or "format=NAME converts it, exclude=GLOB leaves it out"
         raise UsageError(f"{files.shown(found.path)}: {error.message}", hint) from error
-    return told
+    return written
 
 
 def check_apart(sources: Sequence[str], destination: str, rules: Rules) -> None:
@@ -216,5 +229,5 @@ def check_apart(sources: Sequence[str], destination: str, rules: Rules) -> None:
         if os.path.isdir(source) and parts[:1] != [os.pardir] and all(map(rules.enters, folders)):
             raise UsageError(
                 f"output must lie outside the input folder {files.shown(source)}, got {files.shown(destination)}",
-                f"-x {below!r} leaves it out" if parts else "choose another folder",
+                f"exclude={below!r} leaves it out" if parts else "choose another folder",
             )

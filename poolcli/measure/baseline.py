@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from poolcli.errors import UsageError
-from poolcli.measure.results import OURS
 from poolcli.measure.stats import mann_whitney
 
 if TYPE_CHECKING:
     from poolcli.measure.environment import Environment
     from poolcli.measure.results import Results, Timing
 
+# A change is beyond what is allowed, significant, and between comparable environments; or within what is allowed.
 Outcome = Literal["regression", "improvement", "unchanged", "inconclusive"]
 
 MINOR = ("python", "numpy", "numba")  # their major.minor must agree
@@ -21,40 +21,21 @@ MINOR = ("python", "numpy", "numba")  # their major.minor must agree
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one timing of poolcli.
-
-    Attributes
-    ----------
-    timing
-        The new record.
-    outcome
-        A regression or improvement is beyond the change allowed, significant, and between comparable environments;
-        "unchanged" is within it; all else is "inconclusive".
-    reason
-        Why it is inconclusive.
-    change
-        New median over old, less one; None without a counterpart.
-    p
-        Two-sided p-value of Mann and Whitney's test; None without a counterpart.
-    """
+    """What became of one timing of poolcli."""
 
     timing: Timing
     outcome: Outcome
-    reason: str = ""
-    change: float | None = None
-    p: float | None = None
+    reason: str = ""  # why it is inconclusive
+    change: float | None = None  # new median over old, less one
+    p: float | None = None  # two-sided, of Mann and Whitney's test
 
 
 def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float = 0.01) -> tuple[Verdict, ...]:
     """Return a verdict on each timing of poolcli in *new*, against the one of the same case in *old*."""
-    before = {(t.case, t.contender): t for t in old.timings if t.status == "done"}
+    before = {(t.case, t.contender): t for t in old.done}
     unlike = ", ".join(differences(old.environment, new.environment))
     reason = f"another environment: {unlike}" if unlike else ""
-    return tuple(
-        _verdict(before.get((t.case, t.contender)), t, reason, fail_over, alpha)
-        for t in new.timings
-        if t.status == "done" and t.contender.startswith(OURS)
-    )
+    return tuple(_verdict(before.get((t.case, t.contender)), t, reason, fail_over, alpha) for t in new.done if t.ours)
 
 
 def _verdict(old: Timing | None, new: Timing, unlike: str, fail_over: float, alpha: float) -> Verdict:
@@ -62,14 +43,14 @@ def _verdict(old: Timing | None, new: Timing, unlike: str, fail_over: float, alp
         return Verdict(new, "inconclusive", "not in the baseline")
     if old.lower_bound or new.lower_bound or not old.summary.median:
         return Verdict(new, "inconclusive", "not run to its end, or too short to be measured")
-    change, p = new.summary.median / old.summary.median - 1, mann_whitney(old.seconds, new.seconds)
+    change, p = new.summary.median / old.summary.median - 1, mann_whitney(old.times, new.times)
     if unlike:
         return Verdict(new, "inconclusive", unlike, change, p)
     if 1 / (1 + fail_over) <= 1 + change <= 1 + fail_over:
         return Verdict(new, "unchanged", "", change, p)
     if p < alpha:
         return Verdict(new, "regression" if change > 0 else "improvement", "", change, p)
-    why = f"not significant: p = {p:.2g} of {len(old.seconds)} and {len(new.seconds)} runs"
+    why = f"not significant: p = {p:.2g} of {len(old.times)} and {len(new.times)} runs"
     return Verdict(new, "inconclusive", why, change, p)
 
 
@@ -84,22 +65,16 @@ def differences(old: Environment, new: Environment) -> tuple[str, ...]:
     return tuple(f"{what} {before} -> {after}" for what, before, after in pairs if before != after)
 
 
-def _spelled(settings: tuple[tuple[str, str], ...]) -> str:
-    return " ".join(f"{name}={value}" for name, value in sorted(settings)) or "none"
+def _spelled(settings: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(settings.items())) or "none"
 
 
 def _minor(environment: Environment, name: str) -> str:
-    return ".".join(dict(environment.versions).get(name, "none").split(".")[:2])
+    return ".".join(environment.versions.get(name, "none").split(".")[:2])
 
 
 def fraction(what: str, text: str) -> float:
-    """Parse ``5%`` or ``0.05``.
-
-    Raises
-    ------
-    UsageError
-        It is not a number, or not from 0 on.
-    """
+    """Return the fraction that ``5%`` or ``0.05`` spells."""
     number, percent = (text[:-1], 100) if text.endswith("%") else (text, 1)
     try:
         value = float(number) / percent

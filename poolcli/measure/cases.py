@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolcli.core.geometry import Window
 from poolcli.core.layouts import Layout, resolve
-from poolcli.core.methods import METHODS, lookup
 from poolcli.errors import PoolError, UsageError
+from poolcli.jobs.request import method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
 
-    from poolcli.core.geometry import Plan
+    from poolcli.core.axes import Plan
+    from poolcli.core.pooling import Outline
 
 T = TypeVar("T")
 
-DTYPES = {
-    "u8": "uint8",
-    "u16": "uint16",
-    "u32": "uint32",
-    "u64": "uint64",
-    "i8": "int8",
-    "i16": "int16",
-    "i32": "int32",
-    "i64": "int64",
-    "f16": "float16",
-    "f32": "float32",
-    "f64": "float64",
-}
-
-_NUMBERS = r"\d+(?:x\d+)?"
+_NUMBERS = r"\d+(?:x\d+)*"
 _TOKEN = re.compile(
     rf"k(?P<kernel>{_NUMBERS})(?:s(?P<stride>{_NUMBERS}))?(?:p(?P<padding>{_NUMBERS}))?"
     rf"(?:d(?P<dilation>{_NUMBERS}))?(?P<ceil>c)?"
@@ -43,28 +32,43 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The shape, layout letters and NumPy dtype of an input; *file* is its name when it is not synthetic."""
+    """The shape, layout letters and NumPy dtype of an input; *input* names the file of one that is not synthetic."""
 
     shape: tuple[int, ...]
     layout: str
     dtype: str
-    file: str = ""
+    input: str | None = None
 
     @property
     def token(self) -> str:
         """The size as it is spelled on the command line, or the file's name."""
-        short = next((short for short, name in DTYPES.items() if name == self.dtype), self.dtype)
-        return self.file or f"{'x'.join(map(str, self.shape))}:{self.layout}:{short}"
+        short = re.sub(r"^(\w)\D+(?=\d)", r"\1", self.dtype)  # float32 is f32
+        return self.input or f"{'x'.join(map(str, self.shape))}:{self.layout}:{short}"
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Indices of the pooled axes."""
+        return Layout(self.layout).pooled
 
     @property
     def pooled(self) -> tuple[int, ...]:
-        """Rows and columns."""
-        return tuple(self.shape[i] for i in Layout(self.layout).pooled)
+        """Lengths of the pooled axes."""
+        return tuple(self.shape[i] for i in self.axes)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, 1 without such an axis."""
+        return dict(zip(self.layout, self.shape, strict=True)).get("C", 1)
+
+    @property
+    def planar(self) -> bool:
+        """Whether the pooled axes are the last ones in memory."""
+        return self.axes[-1] == len(self.layout) - 1
 
     @property
     def bytes(self) -> int:
         """Bytes of the input."""
-        return math.prod(self.shape) * _itemsize(self.dtype)
+        return math.prod(self.shape) * int(_dtypes().named(self.dtype).itemsize)
 
     @property
     def pixels(self) -> int:
@@ -73,17 +77,23 @@ class Size:
         return math.prod(length for length, letter in lengths if letter != "C")
 
 
+def _dtypes() -> ModuleType:
+    from poolcli.core import dtypes  # brings NumPy, which help does without
+
+    return dtypes
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What is pooled, and how: one line of the product; every contender of a case does the same work."""
 
-    size: Size
+    size: Size = field(metadata={"flat": True})
     method: str
-    window: Window
+    window: Window = field(metadata={"flat": True})
     threads: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "window", self.window.over(2))  # 3 and 3x3 are one case
+        object.__setattr__(self, "window", self.window.over(len(self.size.pooled)))  # 3 is 3x3
 
     @property
     def token(self) -> str:
@@ -91,28 +101,36 @@ class Case:
         return f"{self.method} {window_token(self.window)} {self.size.token} t{self.threads}"
 
     @property
+    def outline(self) -> Outline:
+        """What pooling gives; `PoolError` when the window does not fit."""
+        from poolcli.core import dtypes, pooling  # bring NumPy, which help does without
+
+        size = self.size
+        return pooling.outline(
+            size.shape, dtypes.named(size.dtype), method(self.method), self.window, layout=size.layout
+        )
+
+    @property
     def plan(self) -> Plan:
-        """The window resolved against the size; `PoolError` when it does not fit."""
-        return self.window.plan(self.size.pooled)
+        """The window resolved against the size."""
+        return self.outline.plan
 
     @property
     def out(self) -> Size:
-        """The size of the output: integers keep their dtype but for sums, as pictures do."""
-        shape = Layout(self.size.layout).replaced(self.size.shape, self.plan.out)
-        dtype = self.size.dtype
-        if METHODS[self.method].result == "sum" and not dtype.startswith("float"):
-            dtype = "int64" if dtype.startswith("int") else "uint64"
-        return Size(shape, self.size.layout, dtype)
+        """The size of the output: means of integers keep their dtype, as pictures do."""
+        outline = self.outline
+        kept = method(self.method).result == "mean"
+        return Size(outline.shape, self.size.layout, self.size.dtype if kept else outline.dtype.name)
+
+    @property
+    def elements(self) -> int:
+        """Elements of a window."""
+        return math.prod(self.window.kernel)
 
     @property
     def bytes(self) -> int:
         """Bytes read and written, each once."""
         return self.size.bytes + self.out.bytes
-
-
-def _itemsize(dtype: str) -> int:
-    bits = re.sub(r"\D", "", dtype)
-    return int(bits) // 8 if bits else 1
 
 
 def window_token(window: Window) -> str:
@@ -134,48 +152,20 @@ def _spelled(values: tuple[object, ...] | str) -> str:
     return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
-def sizes(text: str) -> tuple[Size, ...]:
-    """Parse ``--size``: comma separated ``SHAPE[:LAYOUT[:DTYPE]]``, the dtype float32 unless given.
-
-    Raises
-    ------
-    UsageError
-        A shape, layout or dtype is not one, or the layout must be given.
-    """
-    return _parsed("size", text, _size)
-
-
 def _size(token: str) -> Size:
     shape, *rest = token.split(":")
+    hint = "for example 64x224x224:CHW:f32"
     if len(rest) > 2 or not re.fullmatch(r"\d+(x\d+)+", shape):
-        raise UsageError(f"size must be SHAPE[:LAYOUT[:DTYPE]], got {token!r}", "for example 64x224x224:CHW:f32")
+        raise UsageError(f"size must be SHAPE[:LAYOUT[:DTYPE]], got {token!r}", hint)
     lengths = tuple(map(int, shape.split("x")))
     layout, dtype = [*rest, "", ""][:2]
     try:
-        letters = resolve(layout or None, lengths).letters
+        size = Size(lengths, resolve(layout or None, lengths).letters, _dtypes().named(dtype or "f32").name)
     except PoolError as error:
-        raise UsageError(f"size {token!r}: {error.message}", f"for example {shape}:CHW") from error
+        raise UsageError(f"size {token!r}: {error.message}", hint) from error
     if 0 in lengths:
         raise UsageError(f"size must have no empty axis, got {token!r}")
-    return Size(lengths, letters, _dtype(dtype or "f32"))
-
-
-def _dtype(token: str) -> str:
-    name = DTYPES.get(token, token)
-    if name not in DTYPES.values():
-        raise UsageError(f"dtype must be one of {', '.join(DTYPES)} or its NumPy name, got {token!r}")
-    return name
-
-
-def windows(text: str) -> tuple[Window, ...]:
-    """Parse ``--window``: comma separated tokens such as ``k3``, ``k3s2`` or ``k3x2s1p1d2c``.
-
-    Raises
-    ------
-    UsageError
-        A token is not one, or a value breaks a rule of the window.
-    """
-    return _parsed("window", text, _window)
+    return size
 
 
 def _window(token: str) -> Window:
@@ -183,35 +173,14 @@ def _window(token: str) -> Window:
     if not found:
         hint = "kernel, then any of stride, padding, dilation and c for ceil, in this order"
         raise UsageError(f"window must look like k3, k3s2 or k3x2s1p1d2c, got {token!r}", hint)
-    values = found.groupdict()
-    return Window(
-        values["kernel"],
-        values["stride"],
-        values["padding"] or 0,
-        values["dilation"] or 1,
-        ceil=bool(values["ceil"]),
-    )
-
-
-def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:
-    """Return the windows of ``-k`` and ``-s``: every kernel with every stride, or with its own."""
-    pairs = product(_parsed("kernel", kernels, str), _parsed("stride", strides, str) if strides else (None,))
-    return tuple(Window(kernel, stride) for kernel, stride in pairs)
-
-
-def methods(text: str) -> tuple[str, ...]:
-    """Parse ``-m``: comma separated methods."""
-    return _parsed("method", text, _method)
+    values: dict[str, Any] = found.groupdict()
+    values["ceil"] = values["ceil"] is not None
+    return Window(**{name: value for name, value in values.items() if value is not None})
 
 
 def _method(token: str) -> str:
-    lookup(token)
+    method(token)
     return token
-
-
-def threads(text: str) -> tuple[int, ...]:
-    """Parse ``-t``: comma separated numbers of threads."""
-    return _parsed("threads", text, _count)
 
 
 def _count(token: str) -> int:
@@ -220,11 +189,24 @@ def _count(token: str) -> int:
     return int(token)
 
 
-def _parsed(what: str, text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+def _parsed(what: str, parse: Callable[[str], T], text: str) -> tuple[T, ...]:
     tokens = [token.strip() for token in text.split(",")]
     if not all(tokens):
         raise UsageError(f"{what} must be a comma separated list without gaps, got {text!r}")
     return tuple(dict.fromkeys(map(parse, tokens)))
+
+
+# What the options of these names take: comma separated tokens, each once.
+sizes = partial(_parsed, "size", _size)
+windows = partial(_parsed, "window", _window)
+methods = partial(_parsed, "method", _method)
+threads = partial(_parsed, "threads", _count)
+
+
+def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:
+    """Return the windows of ``-k`` and ``-s``: every kernel with every stride, or with its own."""
+    pairs = product(_parsed("kernel", str, kernels), _parsed("stride", str, strides) if strides else (None,))
+    return tuple(Window(kernel, stride) for kernel, stride in pairs)
 
 
 def grid(

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import poolcli
-from poolcli.measure.peers import LIBRARIES
 
 THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
@@ -25,68 +24,55 @@ THREAD_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The machine and the software of a benchmark; versions and settings of threads as pairs of name and value."""
+    """The machine and the software of a benchmark, and the variables that set threads."""
 
     cpu: str
     usable_cpus: int
     system: str
-    versions: tuple[tuple[str, str], ...]
-    thread_settings: tuple[tuple[str, str], ...]
+    versions: dict[str, str]
+    thread_settings: dict[str, str]
 
 
 def environment() -> Environment:
     """Return this process's environment."""
     from poolcli.core.threads import usable_cpus
 
-    settings = ((name, os.environ[name]) for name in THREAD_VARIABLES if name in os.environ)
-    system = f"{platform.system()} {platform.machine()}"
-    return Environment(cpu_model(), usable_cpus(), system, versions(), tuple(settings))
+    settings = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    return Environment(cpu_model(), usable_cpus(), f"{platform.system()} {platform.machine()}", versions(), settings)
 
 
-def versions() -> tuple[tuple[str, str], ...]:
+def versions() -> dict[str, str]:
     """Return the versions of poolcli, Python and every library that is timed here, without importing them."""
-    ours = (("poolcli", poolcli.__version__), ("python", platform.python_version()))
-    named = {library.name: library.distributions for library in LIBRARIES.values()}
-    named = {"numpy": named.pop("numpy"), "numba": ("numba",), **named}
-    found = ((name, _version(distributions)) for name, distributions in named.items())
-    return (*ours, *((name, number) for name, number in found if number))
+    from poolcli.measure.peers import LIBRARIES
+
+    named: dict[str, tuple[str, ...]] = {"numpy": ("numpy",), "numba": ("numba",)}
+    named |= {library.name: library.distributions for library in LIBRARIES.values()}
+    found = {name: next(filter(None, map(installed_version, names)), None) for name, names in named.items()}
+    ours = {"poolcli": poolcli.__version__, "python": platform.python_version()}
+    return ours | {name: number for name, number in found.items() if number}
 
 
-def _version(distributions: tuple[str, ...]) -> str:
-    for name in distributions:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return ""
+def installed_version(distribution: str) -> str | None:
+    """Return the version of what pip calls *distribution*, None where it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def cpu_model() -> str:
     """Return the processor's name as the system gives it."""
-    for line in _lines("/proc/cpuinfo"):
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
+    named = (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def free_memory() -> int | None:
     """Return the bytes that this process may still take, by the system and by its cgroup; None if unknown."""
-    found = [_meminfo(), _cgroup()]
-    return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
-
-
-def _meminfo() -> int | None:
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _cgroup() -> int | None:
-    limit = "".join(_lines("/sys/fs/cgroup/memory.max")).strip()
-    used = "".join(_lines("/sys/fs/cgroup/memory.current")).strip()
-    return max(0, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else None
+    found = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
+    limit, used = ("".join(_lines(f"/sys/fs/cgroup/memory.{name}")).strip() for name in ("max", "current"))
+    if limit.isdigit() and used.isdigit():
+        found.append(max(0, int(limit) - int(used)))
+    return min(found, default=None)
 
 
 def _lines(path: str) -> list[str]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from itertools import cycle, groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from poolcli.errors import PoolError, UsageError
+from poolcli.errors import PoolError
 from poolcli.measure.cases import window_token
-from poolcli.measure.results import LIMIT, OURS, machine
+from poolcli.measure.results import LIMIT, OURS
+from poolcli.measure.tables import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from poolcli.measure.cases import Case
+    from poolcli.measure.cases import Case, Size
     from poolcli.measure.results import Results, Timing
-
-Format = Literal["svg", "png"]
 
 # For all kinds of colour vision: Okabe and Ito, https://jfly.uni-koeln.de/color/, without the yellow that is too light
 # on white, then three of Paul Tol's muted scheme; markers and hatches tell apart what is printed in grey.
@@ -38,44 +37,28 @@ class Style(NamedTuple):
     hatch: str
 
 
-class Panel(NamedTuple):
-    """A size, a method and a number of threads: what shares a pair of axes."""
-
-    size: str
-    method: str
-    threads: int
-
-
-def draw(results: Results, form: Format) -> bytes:
+def draw(results: Results, form: str) -> bytes:
     """Return a picture of *results*: a column of panels for each method, rows of lines and of bars for each size.
 
     Raises
     ------
-    UsageError
-        matplotlib is not installed.
     PoolError
         Nothing was timed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("plot must have matplotlib installed", "pip install 'poolcli[plot]'") from error
-    done = [timing for timing in results.timings if timing.status == "done"]
-    if not done:
+    from matplotlib.figure import Figure
+
+    if not results.done:
         raise PoolError("plot must have at least one timing, got none")
-    styles = _styles(done)
-    rows = _rows(done)
+    styles, rows = _styles(results.done), list(_rows(results.done))
     columns = max(len(panels) for _, panels in rows)
     figure = Figure((max(WIDTH, PANEL[0] * columns), PANEL[1] * len(rows) + 1.4), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes, (lines, panels) in zip(grid, rows, strict=True):
-        for i, ax in enumerate(axes):
-            if i >= len(panels):
-                ax.axis("off")
-            elif lines:
-                _draw_lines(ax, *panels[i], styles)
-            else:
-                _draw_bars(ax, *panels[i], styles)
+    for axes, (fill, panels) in zip(grid, rows, strict=True):
+        for ax, timings in zip(axes, panels, strict=False):
+            fill(ax, timings, styles)
+            _finish(ax, timings[0].case)
+        for ax in axes[len(panels) :]:
+            ax.axis("off")
     _legend(figure, styles, max(3, 2 * columns))
     figure.supxlabel(machine(results), fontsize=7, color="#555555", wrap=True)
     out = io.BytesIO()
@@ -84,29 +67,22 @@ def draw(results: Results, form: Format) -> bytes:
 
 
 def _styles(done: Sequence[Timing]) -> dict[str, Style]:
-    names = sorted(dict.fromkeys(t.contender for t in done), key=lambda name: not name.startswith(OURS))
-    names = [name for name in names if name != LIMIT]
-    kinds = len(COLOURS)
-    styles = {name: Style(COLOURS[i % kinds], MARKERS[i % kinds], HATCHES[i % kinds]) for i, name in enumerate(names)}
-    return {**styles, LIMIT: Style("#000000", "", "")}
+    names = dict.fromkeys(t.contender for t in sorted(done, key=lambda t: not t.ours) if t.contender != LIMIT)
+    looks = cycle(map(Style, COLOURS, MARKERS, HATCHES))
+    return {**dict(zip(names, looks, strict=False)), LIMIT: Style("#000000", "", "")}
 
 
-Drawn = list[tuple[Panel, list["Timing"]]]
-
-
-def _rows(done: Sequence[Timing]) -> list[tuple[bool, Drawn]]:
-    """Return the rows of panels of each size: lines where a kernel grows at one stride, then bars of all windows."""
-    rows: list[tuple[bool, Drawn]] = []
-    for _, of_size in groupby(done, lambda t: (t.case.size.token, t.case.threads)):
-        panels: dict[Panel, list[Timing]] = {}
-        for timing in of_size:
-            panel = Panel(timing.case.size.token, timing.case.method, timing.case.threads)
-            panels.setdefault(panel, []).append(timing)
-        grown = [(panel, growing) for panel, timings in panels.items() if (growing := _growing(timings))]
+def _rows(done: Sequence[Timing]) -> Iterator[tuple[Callable[..., None], list[list[Timing]]]]:
+    """Yield the rows of panels of each size: lines where a kernel grows at one stride, then bars of all windows."""
+    found: dict[tuple[Size, int], dict[str, list[Timing]]] = {}
+    for timing in done:
+        case = timing.case
+        found.setdefault((case.size, case.threads), {}).setdefault(case.method, []).append(timing)
+    for panels in found.values():
+        grown = [growing for timings in panels.values() if (growing := _growing(timings))]
         if grown:
-            rows.append((True, grown))
-        rows.append((False, list(panels.items())))
-    return rows
+            yield _draw_lines, grown
+        yield _draw_bars, list(panels.values())
 
 
 def _growing(timings: Iterable[Timing]) -> list[Timing]:
@@ -122,11 +98,9 @@ def _milliseconds(timing: Timing) -> float:
     return timing.summary.median * 1e3
 
 
-def _draw_lines(ax: Any, panel: Panel, timings: list[Timing], styles: dict[str, Style]) -> None:
+def _draw_lines(ax: Any, timings: list[Timing], styles: dict[str, Style]) -> None:
     for name, style in styles.items():
         found = sorted((_side(t.case), _milliseconds(t), t.lower_bound) for t in timings if t.contender == name)
-        if not found:
-            continue
         ours = name.startswith(OURS)
         ax.plot(
             [k for k, _, _ in found],
@@ -139,46 +113,47 @@ def _draw_lines(ax: Any, panel: Panel, timings: list[Timing], styles: dict[str, 
             zorder=3 if ours else 2,
         )
         for k, ms, bound in found:
-            if bound:
-                ax.annotate("≥", (k, ms), textcoords="offset points", xytext=(0, 5), ha="center", fontsize=9)
+            _mark(ax, k, ms, bound=bound)
     sides = sorted({_side(t.case) for t in timings})
     ax.set_xscale("log")
     ax.set_xticks(sides, [f"{side:g}" for side in sides])
     ax.minorticks_off()
     stride = "x".join(map(str, dict.fromkeys(timings[0].case.window.stride)))
     ax.set_xlabel(f"kernel side at stride {stride}, elements")
-    _finish(ax, panel)
+
+
+def _mark(ax: Any, x: float, ms: float, *, bound: bool) -> None:
+    if bound:
+        ax.annotate("≥", (x, ms), textcoords="offset points", xytext=(0, 3), ha="center", fontsize=9)
 
 
 def _side(case: Case) -> float:
     """Side of the square that has as many elements as the kernel."""
-    return math.sqrt(math.prod(case.window.kernel))
+    return math.sqrt(case.elements)
 
 
-def _draw_bars(ax: Any, panel: Panel, timings: list[Timing], styles: dict[str, Style]) -> None:
-    windows = list(dict.fromkeys(window_token(t.case.window) for t in timings))
-    for place, window in enumerate(windows):
-        here = {t.contender: t for t in timings if window_token(t.case.window) == window}
-        names = [name for name in styles if name in here and name != LIMIT]
-        width = 0.84 / max(1, len(names))
-        left = place - 0.42
-        for i, name in enumerate(names):
-            style, ms = styles[name], _milliseconds(here[name])
-            centre = left + (i + 0.5) * width
+def _draw_bars(ax: Any, timings: list[Timing], styles: dict[str, Style]) -> None:
+    windows = groupby(timings, lambda t: window_token(t.case.window))
+    titles = []
+    for place, (title, of_window) in enumerate(windows):
+        titles.append(title)
+        here = {t.contender: t for t in of_window}
+        limit = here.pop(LIMIT, None)
+        width, left = 0.84 / max(1, len(here)), place - 0.42
+        for i, name in enumerate(name for name in styles if name in here):
+            style, ms, centre = styles[name], _milliseconds(here[name]), left + (i + 0.5) * width
             ax.bar(centre, ms, width, color=style.colour, hatch=style.hatch, edgecolor="white", linewidth=0.4, zorder=2)
-            if here[name].lower_bound:
-                ax.annotate("≥", (centre, ms), textcoords="offset points", xytext=(0, 1), ha="center", fontsize=9)
-        if LIMIT in here:
-            level = _milliseconds(here[LIMIT])
+            _mark(ax, centre, ms, bound=here[name].lower_bound)
+        if limit:
+            level = _milliseconds(limit)
             ax.hlines(level, left, left + 0.84, colors="#FFFFFF", linewidth=3, zorder=3)
             ax.hlines(level, left, left + 0.84, colors=styles[LIMIT].colour, linestyles="--", zorder=4)
-    ax.set_xticks(range(len(windows)), windows)
+    ax.set_xticks(range(len(titles)), titles)
     ax.tick_params("x", length=0)
     ax.set_xlabel("window")
-    _finish(ax, panel)
 
 
-def _finish(ax: Any, panel: Panel) -> None:
+def _finish(ax: Any, case: Case) -> None:
     ax.set_yscale("log")
     ax.margins(y=0.1)
     low, high = ax.get_ylim()
@@ -186,7 +161,8 @@ def _finish(ax: Any, panel: Panel) -> None:
     # a decade says enough by its own name; less than two need their 2 and 5
     ax.yaxis.set_minor_formatter(lambda value, _: _minor_label(value) if high < 100 * low else "")
     ax.set_ylabel("time, ms")
-    ax.set_title(f"{panel.method}   {panel.size}   {panel.threads} thread{'s' * (panel.threads != 1)}", fontsize=10)
+    title = f"{case.method}   {case.size.token}   {case.threads} thread{'s' * (case.threads != 1)}"
+    ax.set_title(title, fontsize=10)
     ax.grid(axis="y", color="#DDDDDD", linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

@@ -43,13 +43,7 @@ PRESETS = {row.name: row for row in _ROWS}
 
 
 def lookup(name: str) -> Preset:
-    """Return the preset called *name*.
-
-    Raises
-    ------
-    UsageError
-        There is no such preset.
-    """
+    """Return the preset called *name*."""
     if name not in PRESETS:
         raise UsageError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
     return PRESETS[name]

@@ -7,17 +7,17 @@ import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
 
-from poolcli.core.methods import lookup
 from poolcli.errors import PoolError
-from poolcli.jobs import plan, records, runner
-from poolcli.measure.bench import interleave
+from poolcli.jobs import naming, runner
+from poolcli.jobs.request import Output, Request, method
 from poolcli.measure.results import OURS, Timing
+from poolcli.measure.turns import interleave
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcli.measure.bench import Rules
     from poolcli.measure.cases import Case
+    from poolcli.measure.turns import Rules
 
 STAGES = ("total", "read", "decode", "pool", "encode", "write")
 
@@ -33,10 +33,10 @@ def timed(grid: Iterable[Case], engine: str, rules: Rules) -> Iterator[tuple[Tim
 
 
 def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, ...]:
-    request = records.Request(lookup(case.method), case.window, engine=engine, threads=case.threads)
+    request = Request(method(case.method), case.window, engine=engine, threads=case.threads)
     seen: list[dict[str, float]] = []
     try:
-        (job,) = plan.plan([case.size.file], folder + os.sep, method=request.method, window=request.window)
+        (job,) = naming.plan([case.size.input or ""], Output(folder + os.sep, force=True), request)
         call = partial(_once, job, request, seen)
         call()
         samples = interleave({OURS: call}, rules)[OURS]
@@ -44,13 +44,13 @@ def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, 
         return (Timing(case, f"{OURS} total", "refused", error.message),)
     counted = seen[-len(samples.seconds) :]
     return tuple(
-        Timing(case, f"{OURS} {stage}", "done", seconds=tuple(s[stage] for s in counted), first_call=seen[0][stage])
+        Timing(case, f"{OURS} {stage}", "done", times=tuple(s[stage] for s in counted), first_call=seen[0][stage])
         for stage in STAGES
     )
 
 
-def _once(job: plan.Job, request: records.Request, seen: list[dict[str, float]]) -> None:
-    record, _ = runner.run(job, request, force=True)
+def _once(job: naming.Job, request: Request, seen: list[dict[str, float]]) -> None:
+    record, _ = runner.run(job, request)
     if record.error is not None:
         raise record.error
     seen.append(record.seconds)

@@ -1,24 +1,28 @@
-"""The one door between bytes and arrays: looks at the content, and hands over to tensors or images."""
+"""The one door between bytes and arrays: looks at the content, and hands over to the module of its format."""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from poolcli.errors import InputError
-from poolcli.media import images, tensors
-from poolcli.media.formats import Format, Header, check, sniff
-from poolcli.media.images import Meta
+import numpy as np
+
+from poolcli.errors import InputError, OutputError, PoolError
+from poolcli.media import files, formats
+from poolcli.media.formats import Format, Header
+from poolcli.media.pictures import Meta, Source, turned, upright
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
 __all__ = ["Content", "Found", "Header", "Meta", "decode", "encode", "look"]
-
-_HEAD = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,86 +53,90 @@ class Found:
     """What a file's header says, and how to read the rest."""
 
     header: Header
-    read: Callable[[], Content]
+    source: Source
+
+    def read(self) -> Content:
+        """Return the array, upright and expanded, with all that is to be carried over; errors as `look`."""
+        header, source = self.header, self.source
+        with _explained(InputError, f"damaged or truncated {header.format}", "its pixels are damaged"):
+            pixels = source.decode()
+            damage = source.judge(pixels)
+            pixels = upright(pixels, header.orientation)
+            if pixels.shape != header.shape:
+                raise ValueError
+        frames = (f"frame 1 of {header.frames}",) if header.frames > 1 else ()
+        return Content(pixels, header, source.meta, (*frames, *source.warnings, *damage))
 
 
 def look(data: bytes, *, key: str | None = None, max_pixels: int) -> Found:
     """Return what a file holds, by its content, without decoding its pixels.
 
-    Parameters
-    ----------
-    data
-        The whole file.
-    key
-        Which array of an `.npz`.
-    max_pixels
-        Most rows times columns of a picture, or elements of an `.npz`.
-
-    Returns
-    -------
-    Found
-        Its `read` returns the array, upright and expanded, with all that is to be carried over; errors as here.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or only with loss. The message is the bare fact: the caller adds the name.
-    LimitError
-        More than *max_pixels*.
+    *key* chooses an array of an `.npz`; *max_pixels* bounds rows times columns of a picture, or elements of an `.npz`:
+    beyond it a LimitError is raised, and an InputError for what cannot be read, or only with loss. The message is the
+    bare fact: the caller adds the name.
     """
-    format_ = _sniff(data, key)
-    if format_.picture:
-        source = images.look(data, format=format_.name, max_pixels=max_pixels)
-        return Found(source.header, lambda: Content(*images.decode(data, source)))
-    header = tensors.probe(data, format=format_.name, key=key, max_pixels=max_pixels)
-    return Found(header, lambda: Content(*tensors.decode(data, format=format_.name, key=key, max_pixels=max_pixels)))
+    format_ = formats.sniff(data[:512])
+    if key is not None and format_.name != "npz":
+        raise InputError(f"key chooses an array of an .npz file, but this is {format_.name}")
+    chosen = {} if key is None else {"key": key}
+    with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
+        source = turned(_module(format_).look(data, max_pixels, **chosen))
+    return Found(source.header, source)
 
 
 def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
-    """Decode a file, by its content; parameters and errors as `look`."""
+    """Return what a file holds, by its content; parameters and errors as `look`."""
     return look(data, key=key, max_pixels=max_pixels).read()
 
 
-def encode(
-    pixels: NDArray[Any],
-    format: Format,
-    meta: Meta | None,
-    *,
-    quality: int | None = None,
-) -> list[Buffer]:
-    """Encode an array as a file of one format.
+def encode(pixels: NDArray[Any], format: Format, meta: Meta | None, *, quality: int | None = None) -> list[Buffer]:
+    """Return a file of what `formats.check` has found to fit, as buffers to be written one after the other.
 
-    Parameters
-    ----------
-    pixels
-        (rows, columns) or (rows, columns, channels) for a picture, where one channel may also be an axis of
-        length 1; any shape for `.npy`.
-    format
-        What to write.
-    meta
-        What to carry over, from a picture that was read, or None.
-    quality
-        1 to 100, for JPEG and WebP; None is the format's default, lossless for WebP.
-
-    Returns
-    -------
-    list of buffers
-        To be written one after the other.
-
-    Raises
-    ------
-    InputError
-        The format cannot hold these pixels without loss.
+    *meta* is what a picture that was read carries over, or None. Without a quality it is the format's default.
     """
-    meta = meta or Meta()
-    check(format, pixels.shape, pixels.dtype.name, meta.mode)
-    if not format.picture:
-        return tensors.encode(pixels)
-    return images.encode(pixels, format=format.name, meta=meta, quality=quality or format.quality)
+    if format.picture:
+        if pixels.shape[2:] == (1,):
+            pixels = pixels[:, :, 0]
+        pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    options = {"quality": quality or format.quality} if format.qualities else {}
+    with _explained(OutputError, f"cannot be encoded as {format.name}", "its encoder failed"):
+        buffers: list[Buffer] = _module(format).encode(pixels, meta or Meta(), **options)
+    return buffers
 
 
-def _sniff(data: bytes, key: str | None) -> Format:
-    format_ = sniff(data[:_HEAD])
-    if key is not None and format_.name != "npz":
-        raise InputError(f"--key chooses an array of an .npz file, but this is {format_.name}")
-    return format_
+def _module(format: Format) -> Any:
+    """Return the module of a format: its `look(data, max_pixels)` and, if it writes, `encode(pixels, meta)`.
+
+    Libraries are kept quiet: what they have to say is either an error or no concern of the user's.
+    """
+    # A filter, because `warnings.catch_warnings` is not safe with several threads.
+    warnings.filterwarnings("ignore", module=r"(PIL|imageio|tifffile)\b")
+    for name in ("PIL", "tifffile", "imagecodecs"):
+        logging.getLogger(name).addHandler(_SILENCE)
+    return import_module(f"poolcli.media.{format.name}")
+
+
+_SILENCE = logging.NullHandler()
+
+
+@contextmanager
+def _explained(kind: type[PoolError], what: str, where: str) -> Iterator[None]:
+    """Turn whatever a decoder or encoder raises into one short sentence."""
+    try:
+        yield
+    except (PoolError, MemoryError):
+        raise
+    except Exception as error:  # they raise anything: OSError, SyntaxError, struct.error, KeyError, ...
+        raise kind(f"{what}: {_reason(error) or where}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of a reason that is made for people, or nothing; imageio hides it in `__cause__`."""
+    reason = error.__cause__ or error
+    if not isinstance(reason, _FOR_PEOPLE) or "cannot identify" in str(reason):
+        return ""
+    line = files.shown(str(reason).partition("\n")[0].strip().rstrip("."))[:120]
+    return line if line[1:2].isupper() else line[:1].lower() + line[1:]
+
+
+_FOR_PEOPLE = (OSError, SyntaxError, NotImplementedError)  # what Pillow raises on purpose; others use Python's words

@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from poolcli.errors import InputError, OutputError, UsageError
+from poolcli.errors import InputError, OutputError, PoolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,12 +34,7 @@ _FACTS = {
 
 
 def read(name: str) -> bytes:
-    """Return all bytes of one regular file, or of standard input.
-
-    Parameters
-    ----------
-    name
-        Path, which may hold surrogate escapes; `-` is standard input.
+    """Return all bytes of one regular file, or of standard input (`-`); the path may hold surrogate escapes.
 
     Raises
     ------
@@ -49,15 +44,22 @@ def read(name: str) -> bytes:
     UsageError
         Standard input is a terminal.
     """
-    try:
+    with _facts(InputError):
         data = _read_stdin() if name == "-" else _read_regular(name)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or a closed stream
-        if isinstance(error, InputError | UsageError):
-            raise
-        raise InputError(fact(error)) from error
     if not data:
         raise InputError("empty file")
     return data
+
+
+@contextmanager
+def _facts(kind: type[PoolError], passing: tuple[type[Exception], ...] = (PoolError,)) -> Iterator[None]:
+    """Raise what the system reports as an error of this kind, but for what may pass."""
+    try:
+        yield
+    except passing:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or a closed stream
+        raise kind(fact(error)) from error
 
 
 def _read_stdin() -> bytes:
@@ -70,13 +72,8 @@ def _read_stdin() -> bytes:
 
 def peek(name: str) -> tuple[bytes, os.stat_result]:
     """Return the first 512 bytes of a regular file, which tell its format, and its size and times; errors as `read`."""
-    try:
-        with _opened(name) as (descriptor, found):
-            return os.read(descriptor, 512), found
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(fact(error)) from error
+    with _facts(InputError), _opened(name) as (descriptor, found):
+        return os.read(descriptor, 512), found
 
 
 @contextmanager
@@ -122,7 +119,7 @@ def write(
     mark: str = "",
     ready: Callable[[int], None] | None = None,
 ) -> int:
-    """Write a file so that its path holds all the old bytes or all the new ones, whatever happens.
+    """Write a file so that its path holds all the old bytes or all the new ones; return how many are new.
 
     A symbolic link stays and its target gets the bytes; a device or FIFO is written directly; `-` is standard
     output. Missing parent folders are made. A replaced file keeps its mode, and its owner when root writes.
@@ -130,9 +127,9 @@ def write(
     Parameters
     ----------
     name
-        Path, which may hold surrogate escapes; `-` is standard output.
+        Path, which may hold surrogate escapes.
     buffers
-        Contiguous buffers, written one after the other.
+        Contiguous, written one after the other.
     overwrite
         Whether an existing regular file may be replaced.
     durable
@@ -141,11 +138,6 @@ def write(
         What the name of the temporary file has in it, for `sweep`.
     ready
         Called with the number of bytes when they are all written, before a regular file gets its name.
-
-    Returns
-    -------
-    int
-        Bytes written.
 
     Raises
     ------
@@ -157,30 +149,23 @@ def write(
         Standard output is a terminal.
     """
     views = [memoryview(buffer).cast("B") for buffer in buffers]
-    try:
+    size = sum(view.nbytes for view in views)
+    with _facts(OutputError, (PoolError, BrokenPipeError) if name in _STDOUT else (PoolError,)):
         if name in _STDOUT:
             _write_stdout(views)
         elif _is_stream(name):
             _write_stream(name, views)
         else:
             target = os.path.realpath(name)
-            _write_regular(target, views, overwrite=overwrite, durable=durable, mark=mark, ready=ready)
-    except BrokenPipeError as error:
-        if name in _STDOUT:
-            raise
-        raise OutputError(fact(error)) from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, OutputError | UsageError):
-            raise
-        raise OutputError(fact(error)) from error
-    return sum(view.nbytes for view in views)
+            _write_regular(target, views, size, overwrite=overwrite, durable=durable, mark=mark, ready=ready)
+    return size
 
 
 def _write_stdout(views: Sequence[memoryview]) -> None:
     if sys.stdout is None:
         raise OutputError("is closed")
     if sys.stdout.isatty():
-        raise UsageError("standard output must be a file or a pipe, got a terminal", "-o FILE, or > FILE")
+        raise UsageError("standard output must be a file or a pipe, got a terminal", "output=FILE, or > FILE")
     sys.stdout.flush()
     _write_all(sys.stdout.fileno(), views)
 
@@ -211,6 +196,7 @@ def _write_stream(name: str, views: Sequence[memoryview]) -> None:
 def _write_regular(
     target: str,
     views: Sequence[memoryview],
+    size: int,
     *,
     overwrite: bool,
     durable: bool,
@@ -221,10 +207,14 @@ def _write_regular(
     make_folder(folder, durable=durable)
     # Short, because the target's own name may already be as long as the file system allows.
     temporary = os.path.join(folder, f"{_TEMPORARY}{mark}{os.urandom(4).hex()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        _fill(temporary, target, views, overwrite=overwrite, durable=durable)
+        try:
+            _fill(descriptor, target if overwrite else None, views, size, durable=durable)
+        finally:
+            os.close(descriptor)  # its error counts: network file systems report a full disk here
         if ready is not None:
-            ready(sum(view.nbytes for view in views))
+            ready(size)
         if overwrite:
             os.replace(temporary, target)
         else:
@@ -272,20 +262,16 @@ def sweep(folders: Iterable[str], mark: str) -> int:
     return count
 
 
-def _fill(temporary: str, target: str, views: Sequence[memoryview], *, overwrite: bool, durable: bool) -> None:
-    """Create the temporary file with the final mode and owner, and all its bytes."""
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        if overwrite:
-            _copy_mode(target, descriptor)
-        _write_all(descriptor, views)
-        written, expected = os.fstat(descriptor).st_size, sum(view.nbytes for view in views)
-        if written != expected:
-            raise OutputError(f"{written} of {expected} bytes were written")
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)  # its error counts: network file systems report a full disk here
+def _fill(descriptor: int, replaced: str | None, views: Sequence[memoryview], size: int, *, durable: bool) -> None:
+    """Give the temporary file its final mode and owner, and all its bytes."""
+    if replaced is not None:
+        _copy_mode(replaced, descriptor)
+    _write_all(descriptor, views)
+    written = os.fstat(descriptor).st_size
+    if written != size:
+        raise OutputError(f"{written} of {size} bytes were written")
+    if durable:
+        os.fsync(descriptor)
 
 
 def _copy_mode(target: str, descriptor: int) -> None:
@@ -301,10 +287,10 @@ def _publish(temporary: str, target: str) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError:
-        raise OutputError("exists already", "-f to overwrite it") from None
+        raise OutputError("exists already", "force=True overwrites it") from None
     except OSError:  # a file system without hard links
         if os.path.lexists(target):
-            raise OutputError("exists already", "-f to overwrite it") from None
+            raise OutputError("exists already", "force=True overwrites it") from None
         os.replace(temporary, target)
     else:
         os.unlink(temporary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence  # noqa: TC003 - a field type of the record below
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class Format:
         The one name, as in `-F`, `--json` and messages.
     suffixes
         Lower case, with the dot; the first is the usual one.
+    magic
+        Regular expression that the first bytes of a file match.
     summary
         What a user should know, for `poolcli info --formats`.
     holds
@@ -43,6 +46,7 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
+    magic: bytes
     summary: str
     holds: tuple[tuple[str, Sequence[int]], ...] = ()
     cmyk: tuple[str, ...] = ()
@@ -71,15 +75,11 @@ class Format:
         """Whether it holds transparency."""
         return self.picture and self.fits("uint8", 4)
 
-    def channels(self, dtype: str) -> Sequence[int]:
-        """Return the channel counts it holds with *dtype*."""
-        return dict(self.holds).get(dtype, ())
-
     def fits(self, dtype: str, channels: int, *, cmyk: bool = False) -> bool:
         """Tell whether it holds such pixels without loss."""
         if not self.picture:
             return dtype in self.dtypes
-        return dtype in self.cmyk if cmyk else channels in self.channels(dtype)
+        return dtype in self.cmyk if cmyk else channels in dict(self.holds).get(dtype, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,14 @@ FORMATS = (
     Format(
         "png",
         (".png", ".apng"),
+        rb"\x89PNG\r\n\x1a\n",
         "lossless; bool is 1-bit",
         (("bool", (1,)), ("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
     ),
     Format(
         "jpeg",
         (".jpg", ".jpeg", ".jpe", ".jfif"),
+        rb"\xff\xd8\xff",
         "lossy, quality 90 unless -Q",
         (("uint8", (1, 3)),),
         cmyk=("uint8",),
@@ -140,15 +142,24 @@ FORMATS = (
     Format(
         "webp",
         (".webp",),
+        rb"RIFF.{4}WEBP",
         "lossless unless -Q; grey is stored as RGB",
         (("uint8", (1, 2, 3, 4)),),
         qualities=True,
         side=16383,
     ),
-    Format("bmp", (".bmp", ".dib"), "lossless, uncompressed; bool is 1-bit", _GREY_COLOUR),
+    # "BM" also begins plain text; the size of the header that follows does not.
+    Format(
+        "bmp",
+        (".bmp", ".dib"),
+        rb"BM.{12}[\x0c\x10(48@l|]\0\0\0",
+        "lossless, uncompressed; bool is 1-bit",
+        _GREY_COLOUR,
+    ),
     Format(
         "tiff",
         (".tif", ".tiff"),
+        rb"II[*+]\0|MM\0[*+]",
         "lossless; integers compressed; every depth and channel count",
         tuple(
             (dtype, (1,) if dtype == "bool" else _ANY)
@@ -160,12 +171,20 @@ FORMATS = (
     Format(
         "pnm",
         (".pnm", ".ppm", ".pgm", ".pbm"),
+        rb"P[1-6][ \t\r\n#]",
         "lossless, uncompressed; bool is 1-bit; 16-bit grey only",
         (*_GREY_COLOUR, ("uint16", (1,))),
     ),
-    Format("npy", (".npy",), "NumPy array of any shape", tuple((dtype, _ANY) for dtype in NUMERIC), picture=False),
-    Format("gif", (".gif",), "read only, first frame"),
-    Format("npz", (".npz",), "read only, one array or --key", picture=False),
+    Format(
+        "npy",
+        (".npy",),
+        rb"\x93NUMPY",
+        "NumPy array of any shape",
+        tuple((dtype, _ANY) for dtype in NUMERIC),
+        picture=False,
+    ),
+    Format("gif", (".gif",), rb"GIF8[79]a", "read only, first frame"),
+    Format("npz", (".npz",), rb"PK(\x03\x04|\x05\x06)", "read only, one array or --key", picture=False),
 )
 
 _BY_NAME = {format_.name: format_ for format_ in FORMATS}
@@ -194,48 +213,42 @@ def writable(format: Format) -> None:
     """Refuse, as a UsageError, a format that poolcli only reads."""
     if not format.writes:
         names = ", ".join(other.name for other in FORMATS if other.writes)
-        other = "-o x.npy" if not format.picture else "-F png, or -o x.png"
+        other = "output=x.npy" if not format.picture else "format=png, or output=x.png"
         raise UsageError(f"output format must be one of {names}, got {format.name!r}", other)
 
 
+def check_quality(format: Format, quality: int | None) -> None:
+    """Refuse, as a UsageError, a quality that is none or that a format has no use for."""
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+    if quality is not None and not format.qualities:
+        raise UsageError(f"quality must be given for jpeg or webp, got {format.name}")
+
+
 def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:
-    """Refuse pixels that a format would narrow or lose.
+    """Refuse, as an InputError, an array that a format would narrow or lose; *mode* "CMYK" says that channels are ink.
 
-    Parameters
-    ----------
-    format
-        The format to write.
-    shape
-        Shape of the array: (rows, columns) or (rows, columns, channels) for a picture.
-    dtype
-        NumPy name.
-    mode
-        "CMYK" when four channels are ink; otherwise not looked at.
-
-    Raises
-    ------
-    InputError
-        With a hint that names what can hold the pixels.
+    The hint names what can hold it.
     """
     writable(format)
     if not format.picture:
         if dtype not in format.dtypes:
-            raise InputError(f"{format.name} files cannot hold {dtype}", f"--dtype {' or '.join(FLOATS)}")
+            raise InputError(f"{format.name} files cannot hold {dtype}", f"dtype={' or '.join(FLOATS)}")
         return
     if len(shape) not in {2, 3} or 0 in shape:
-        raise InputError(f"{format.name} holds pictures (HW or HWC), not shape {tuple(shape)}", "-F npy, or -o x.npy")
+        raise InputError(
+            f"{format.name} holds pictures (HW or HWC), not shape {tuple(shape)}", "format=npy, or output=x.npy"
+        )
     channels = shape[2] if len(shape) == 3 else 1
     cmyk = mode == "CMYK" and channels == 4
     if not format.fits(dtype, channels, cmyk=cmyk):
         kind = "CMYK" if cmyk else _CHANNELS.get(channels, f"{channels}-channel")
-        raise InputError(
-            f"{format.name} cannot hold {dtype} {kind} pixels", _remedy(format, dtype, channels, cmyk=cmyk)
-        )
-    if format.side and max(shape[:2]) > format.side:
-        raise InputError(
-            f"{format.name} cannot hold {shape[0]}x{shape[1]} pixels: a side has at most {format.side}",
-            _remedy(format, dtype, channels, cmyk=cmyk),
-        )
+        fact = f"{dtype} {kind} pixels"
+    elif format.side and max(shape[:2]) > format.side:
+        fact = f"{shape[0]}x{shape[1]} pixels: a side has at most {format.side}"
+    else:
+        return
+    raise InputError(f"{format.name} cannot hold {fact}", _remedy(format, dtype, channels, cmyk=cmyk))
 
 
 _CHANNELS = {1: "grey", 2: "grey-alpha", 3: "RGB", 4: "RGBA"}
@@ -248,80 +261,42 @@ def _remedy(refused: Format, dtype: str, channels: int, *, cmyk: bool) -> str | 
         for format_ in FORMATS
         if format_ is not refused and format_.fits(dtype, channels, cmyk=cmyk) and not format_.lossy
     ]
-    return f"-F {' or '.join(able)}, or -o x.{able[0]}" if able else None
+    return f"format={' or '.join(able)}, or output=x.{able[0]}" if able else None
 
 
 def sniff(head: bytes) -> Format:
-    """Return the format of a file from its first bytes (512 are enough).
-
-    Raises
-    ------
-    InputError
-        Nothing that poolcli reads; the message says what it looks like, when that is known.
-    """
-    for name, marks in _MAGIC:
-        if any(head[at : at + len(mark)] == mark for at, mark in marks):
-            return _BY_NAME[name]
-    if head[:2] == b"BM" and head[14:18] in _BMP_HEADERS:
-        return _BY_NAME["bmp"]
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _BY_NAME["webp"]
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in b" \t\r\n#" and len(head) > 2:
-        return _BY_NAME["pnm"]
+    """Return the format of a file from its first bytes (512 are enough); InputError for what poolcli cannot read."""
+    for format_ in FORMATS:
+        if re.match(format_.magic, head, re.DOTALL):
+            return format_
     raise InputError("not a picture or tensor poolcli can read" + _likeness(head))
 
 
-_MAGIC = (
-    ("png", ((0, b"\x89PNG\r\n\x1a\n"),)),
-    ("jpeg", ((0, b"\xff\xd8\xff"),)),
-    ("tiff", ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))),
-    ("gif", ((0, b"GIF87a"), (0, b"GIF89a"))),
-    ("npy", ((0, b"\x93NUMPY"),)),
-    ("npz", ((0, b"PK\x03\x04"), (0, b"PK\x05\x06"))),
-)
-# "BM" also begins plain text; the size of the header that follows does not.
-_BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
-
 _LIKENESSES = (
-    (0, b"%!PS", "EPS or PostScript"),
-    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
-    (0, b"%PDF", "PDF"),
-    (0, b"8BPS", "PSD"),
-    (4, b"ftypavi", "AVIF"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftyphev", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftyp", "video"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"SIMPLE  =", "FITS"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
-    (0, b"#?RADIANCE", "Radiance HDR"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "FPX or an old office document"),
-    (0, b"\0\0\x01\0", "ICO"),
-    (0, b"DDS ", "DDS"),
-    (0, b"P7\n", "PAM"),
-    (0, b"PF", "PFM"),
-    (0, b"Pf", "PFM"),
-    (0, b"\x89HDF", "HDF5"),
-    (0, b"\x1f\x8b", "gzip"),
-    (0, b"<svg", "SVG"),
-    (0, b"\x80\x02", "a Python pickle"),
-    (0, b"\x80\x03", "a Python pickle"),
-    (0, b"\x80\x04", "a Python pickle"),
-    (0, b"\x80\x05", "a Python pickle"),
+    (rb"%!PS", "EPS or PostScript"),
+    (rb"\xc5\xd0\xd3\xc6", "EPS"),
+    (rb"%PDF", "PDF"),
+    (rb"8BPS", "PSD"),
+    (rb".{4}ftypavi", "AVIF"),
+    (rb".{4}ftyp(hei|hev|mif1)", "HEIC"),
+    (rb".{4}ftyp", "video"),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+    (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
+    (rb"SIMPLE  =", "FITS"),
+    (rb"\x76\x2f\x31\x01", "OpenEXR"),
+    (rb"#\?RADIANCE", "Radiance HDR"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "FPX or an old office document"),
+    (rb"\0\0\x01\0", "ICO"),
+    (rb"DDS ", "DDS"),
+    (rb"P7\n", "PAM"),
+    (rb"P[Ff]", "PFM"),
+    (rb"\x89HDF", "HDF5"),
+    (rb"\x1f\x8b", "gzip"),
+    (rb"\x80[\x02-\x05]", "a Python pickle"),
+    (rb".*<svg", "SVG"),
+    (rb"[\x20-\xff\t\n\r\f]+$", "text"),
 )
 
 
 def _likeness(head: bytes) -> str:
-    for at, mark, what in _LIKENESSES:
-        if head[at : at + len(mark)] == mark:
-            return f" (looks like {what})"
-    sample = head[:512]
-    if b"<svg" in sample:
-        return " (looks like SVG)"
-    if sample and all(byte >= 0x20 or byte in b"\t\n\r\f" for byte in sample):
-        return " (looks like text)"
-    return ""
+    return next((f" (looks like {what})" for mark, what in _LIKENESSES if re.match(mark, head, re.DOTALL)), "")

@@ -9,18 +9,15 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 from poolcli.errors import UsageError
+from poolcli.jobs.request import DEFAULT, FIELDS, PLACES
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from poolcli.core.geometry import Window
-    from poolcli.core.methods import Method
     from poolcli.errors import InputError
+    from poolcli.jobs.request import Output, Request
     from poolcli.media.formats import Format
-
-DEFAULT = "{stem}.{method}{kernel}{ext}"
-FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +32,8 @@ class Stamp:
 class Job:
     """One input and where its result goes.
 
-    *format* is None when the input's own is kept. A batch adds what it saw when it listed the input: its *stamp*, or
-    the *error* that ends the job.
+    *format* is None when the input's own is kept; *force* means that an existing output may be replaced. A batch adds
+    what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped.
     """
 
     input: str
@@ -44,46 +41,22 @@ class Job:
     format: Format | None
     stamp: Stamp | None = None
     error: InputError | None = None
+    force: bool = False
+    skip: str | None = None
 
 
-def plan(
-    inputs: Sequence[str],
-    output: str | None,
-    *,
-    method: Method,
-    window: Window,
-    format: str | None = None,
-    force: bool = False,
-) -> list[Job]:
-    """Return a job for each of *inputs*.
-
-    Parameters
-    ----------
-    inputs
-        Paths, or ``-`` for stdin (once).
-    output
-        A file, ``DIR/``, a template with fields of `FIELDS`, ``-``, or None: beside each input.
-    method, window
-        For names.
-    format
-        Name of the format to write, or None.
-    force
-        Existing outputs may be replaced.
+def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
+    """Return a job for each of *inputs*, paths or ``-`` for stdin (once); names may tell what is asked for.
 
     Raises
     ------
     UsageError
         Two inputs have one output, an output is an input or exists, or a name is no template.
     """
-    if output == "":
-        raise UsageError("output must be a file, DIR/, a template or -, got ''")
     if inputs.count("-") > 1:
         raise UsageError("stdin must be given once, got - twice")
-    chosen = None if format is None else formats.by_name(format)
-    if chosen is not None:
-        formats.writable(chosen)
-    jobs = [_job(name, output, chosen, method, window, several=len(inputs) > 1) for name in inputs]
-    check(jobs, force=force)
+    jobs = [_job(name, output, request, several=len(inputs) > 1) for name in inputs]
+    check(jobs, force=output.force)
     return jobs
 
 
@@ -100,7 +73,6 @@ def check(
     jobs: Iterable[Job],
     *,
     force: bool,
-    hint: str = "use -o with {dir}, {name} or {stem}",
     identity: Callable[[str], object | None] = identity,
 ) -> None:
     """Refuse outputs that collide, are inputs, or exist without *force*."""
@@ -115,70 +87,71 @@ def check(
         if name in taken:
             raise UsageError(
                 f"outputs must differ, got {shown} for {files.shown(taken[name])} and {files.shown(job.input)}",
-                hint,
+                "names with {dir}, {name} or {stem} differ",
             )
         taken[name] = job.input
         found = identity(job.output)
         if found is not None and found in sources:
             raise UsageError(f"output must not be an input, got {shown}")
         if found is not None and not force and os.path.isfile(job.output):
-            raise UsageError(f"{shown}: output exists", "-f replaces it")
+            raise UsageError(f"{shown}: output exists", "force=True replaces it")
 
 
-def _job(name: str, output: str | None, chosen: Format | None, method: Method, window: Window, *, several: bool) -> Job:
+def _job(name: str, asked: Output, request: Request, *, several: bool) -> Job:
+    output, format_ = asked.output, asked.format
     if output is None and name == "-":
         output = "-"
     if output == "-":
         if several:
             raise UsageError("output - must be given with one input")
-        return Job(name, "-", chosen)
+        return Job(name, "-", format_, force=asked.force)
     derived = True  # the name comes from the input's: so does what its suffix says
     if output is None:
-        target = os.path.join(os.path.dirname(name), filled(DEFAULT, name, chosen, method, window))
+        target = os.path.join(os.path.dirname(name), filled(DEFAULT, name, format_, request))
     elif "{" in output or "}" in output:
-        target = filled(output, name, chosen, method, window)
+        target = filled(output, name, format_, request)
         derived = output.endswith(("{ext}", "{name}"))
     elif output.endswith(os.sep) or os.path.isdir(output):
-        target = os.path.join(output, filled("{stem}{ext}", name, chosen, method, window))
+        target = os.path.join(output, filled("{stem}{ext}", name, format_, request))
     elif several:
         raise UsageError(
-            f"output for several inputs must be DIR/ or a template, got {output!r}", "-o 'DIR/{stem}{ext}'"
+            f"output for several inputs must be DIR/ or a template, got {output!r}", "output='DIR/{stem}{ext}'"
         )
     else:
         target, derived = output, False
-    return Job(name, target, written_as(target, chosen, derived=derived))
+    return Job(name, target, written_as(target, format_, derived=derived), force=asked.force)
 
 
-def written_as(target: str, chosen: Format | None, *, derived: bool) -> Format | None:
+def written_as(target: str, format: Format | None, *, derived: bool) -> Format | None:
     """Return the format to write to *target*, or None for the input's own; *derived*: the input gave the suffix."""
-    told = formats.by_suffix(target)
-    if told is not None:
-        formats.writable(told)
-    if chosen is not None and told is not None and told is not chosen:
+    suffixed = formats.by_suffix(target)
+    if suffixed is not None:
+        formats.writable(suffixed)
+    if format is not None and suffixed is not None and suffixed is not format:
         raise UsageError(
-            f"format must agree with the output's suffix, got {chosen.name} for {files.shown(target)}",
-            "drop -F, or change the suffix",
+            f"format must agree with the output's suffix, got {format.name} for {files.shown(target)}",
+            "drop format, or change the suffix",
         )
-    if told is None and chosen is None and not derived and os.path.splitext(target)[1]:
+    if suffixed is None and format is None and not derived and os.path.splitext(target)[1]:
         raise UsageError(
             f"output's suffix must be that of a format, got {files.shown(target)}",
-            "use -F to name the format, or one of " + " ".join(f.suffixes[0] for f in formats.FORMATS if f.writes),
+            "format=NAME, or one of " + " ".join(f.suffixes[0] for f in formats.FORMATS if f.writes),
         )
-    return chosen or told
+    return format or suffixed
 
 
-def filled(template: str, name: str, chosen: Format | None, method: Method, window: Window) -> str:
-    """Return *template* with the parts of an input's *name*, the *chosen* format's suffix, and what is asked for."""
+def filled(template: str, name: str, format: Format | None, request: Request) -> str:
+    """Return *template* with the parts of an input's *name*, the suffix of *format*, and what is asked for."""
     folder, base = os.path.split("stdin" if name == "-" else name)
     stem, ext = os.path.splitext(base)
     values = {
         "stem": stem,
         "name": base,
-        "ext": ext if chosen is None else chosen.suffixes[0],
+        "ext": ext if format is None else format.suffixes[0],
         "dir": folder or ".",
-        "method": method.name.replace(":", "-"),
-        "kernel": _spelled(window.kernel),
-        "stride": _spelled(window.stride),
+        "method": request.method.token.replace(":", "-").replace(os.sep, "-"),
+        "kernel": _spelled(request.window.kernel),
+        "stride": _spelled(request.window.stride),
     }
     try:
         parts = list(Formatter().parse(template))
@@ -186,8 +159,7 @@ def filled(template: str, name: str, chosen: Format | None, method: Method, wind
         raise UsageError(f"output template must have balanced braces, got {template!r}") from error
     for _, field, spec, conversion in parts:
         if field is not None and (field not in FIELDS or spec or conversion):
-            known = " ".join(f"{{{known}}}" for known in FIELDS)
-            raise UsageError(f"output template must use {known} only, got {{{field}}}")
+            raise UsageError(f"output template must use {PLACES} only, got {{{field}}}")
     return "".join(text + (values[field] if field is not None else "") for text, field, _, _ in parts)
 
 

@@ -1,0 +1,292 @@
+"""A slab of an array, and what steps ask of its windows: folds, counts, taps and order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poolcli.core import arrays, dtypes, kernels, recipes
+from poolcli.core.axes import Spans
+from poolcli.core.methods import Fold
+from poolcli.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from poolcli.core.axes import Axis, Plan
+    from poolcli.core.engines import Ready
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Some planes of an array and the outputs [first, last) of its outermost pooled axis.
+
+    Attributes
+    ----------
+    x
+        (planes, pooled axes ..., channels), native; of the outermost axis what the outputs read, from *low* on.
+    plan, ready
+        The windows, and the engine that folds.
+    seed, plane
+        What random choices follow from, and the number of the first plane in the whole array.
+    """
+
+    x: Array
+    plan: Plan
+    ready: Ready
+    first: int
+    last: int
+    low: int
+    plane: int = 0
+    seed: int = 0
+
+    @property
+    def outs(self) -> tuple[int, ...]:
+        """Output positions of each pooled axis."""
+        return (self.last - self.first, *self.plan.out[1:])
+
+    @cached_property
+    def real(self) -> Array:
+        """The values as float64."""
+        return self.x.astype(np.float64, copy=False)
+
+    @property
+    def exact(self) -> Array:
+        """The values in a type whose sums are exact, or float64."""
+        return self.x if self.x.dtype.kind in "biu" and self.x.dtype.itemsize < 8 else self.real
+
+    # Folds.
+
+    def add(self, values: Array) -> Array:
+        """Return the sum of *values* over each window."""
+        return self.fold("add", values)
+
+    def larger(self, values: Array) -> Array:
+        """Return the largest of *values* in each window; the lowest of the type where there is none."""
+        return self.fold("larger", values)
+
+    def smaller(self, values: Array) -> Array:
+        """Return the smallest of *values* in each window; the highest of the type where there is none."""
+        return self.fold("smaller", values)
+
+    def mean(self, values: Array) -> Array:
+        """Return the sum of *values* over each window by the plan's divisor."""
+        found: Array = np.divide(self.add(values), self.divisor)
+        return found
+
+    def moments(self) -> Array:
+        """Return the population variance of each window: (count, sum, squares about the mean) of parts are merged."""
+        held = np.stack([np.ones_like(self.real), self.real, np.zeros_like(self.real)], axis=-1)
+        merged = self.fold("moments", held.reshape(*self.x.shape[:-1], -1))
+        count, sums, squares = (merged[..., part::3] for part in range(3))
+        spread = squares + 0 * sums  # of infinities there is none
+        found: Array = np.divide(spread, count, out=np.zeros_like(count), where=count > 0)
+        return found
+
+    def product(self) -> Array:
+        """Return the product of each window; of integers exact, or refused where it might pass 64 bits."""
+        if self.x.dtype.kind == "f":
+            return self.fold("multiply", self.real)
+        wide = self.x.astype(np.int64 if self.x.dtype.kind == "i" else np.uint64)
+        limit = 2.0**63 if self.x.dtype.kind == "i" else 2.0**64
+        if (np.abs(self.fold("multiply", self.real)) > limit * (1 - 1e-9)).any():
+            raise InputError("products must fit in 64 bits", 'dtype="float64" of the input keeps their magnitude')
+        return self.fold("multiply", wide)
+
+    def fold(self, combine: str, values: Array) -> Array:
+        """Return *values*, of the shape of x but for its channels, folded over each window."""
+        step, channels = getattr(kernels, combine), values.shape[-1]
+        if not self.plan.regular:
+            return self._fold_spans(step, values)
+        fold, dtype = Fold("same", combine, "keep", ""), np.dtype(values.dtype)
+        types = dtypes.arithmetic(fold, "sum", dtype, dtypes.summed(dtype), self.plan.count)
+        tasks = recipes.tasks(fold, types, self.plan, len(values), channels)
+        folders = [self.ready.folder(task) for task in tasks]
+        return fold_axes(self, tasks, folders, values, None)
+
+    def _fold_spans(self, step: Any, values: Array) -> Array:
+        exact = values.dtype.kind == "f" or not step.additive
+        shared = any(isinstance(axis, Spans) and axis.shares for axis in self.plan.axes)
+        folded = values if exact else values.astype(np.float64 if shared else dtypes.summed(values.dtype))
+        blank = arrays.identity(step, folded.dtype)
+        for number, axis in enumerate(self.plan.axes):
+            spans, shares = self._spans(number, axis)
+            folded = arrays.fold_spans(folded, 1 + number, spans, shares if step.additive else None, step.ufunc, blank)
+        return folded
+
+    def _spans(self, number: int, axis: Axis) -> tuple[Array, Array | None]:
+        """Return where windows of an axis begin and end in x, and the shares of their first and last elements."""
+        these, low = (slice(self.first, self.last), self.low) if number == 0 else (slice(None), 0)
+        told = np.array([axis.span(o) for o in range(axis.out)[these]]) - low
+        shares = axis.shares if isinstance(axis, Spans) else None
+        return told, None if shares is None else np.array(shares[these])
+
+    # Counts.
+
+    @cached_property
+    def count(self) -> Array:
+        """Elements that are there in each window, by their shares; it broadcasts over planes and channels."""
+        return self._product([self._counts(number, include_pad=False) for number in range(len(self.outs))])
+
+    @cached_property
+    def there(self) -> Array:
+        """Whether a window holds any element."""
+        return self.count > 0
+
+    @property
+    def divisor(self) -> Array | float:
+        """What means divide by; 1 in place of 0."""
+        if not isinstance(self.plan.divisor, str):
+            return self.plan.divisor
+        include_pad = self.plan.divisor == "window"
+        counts = [self._counts(number, include_pad=include_pad) for number in range(len(self.outs))]
+        found = self._product(counts)
+        return np.where(found > 0, found, 1.0)
+
+    def _counts(self, number: int, *, include_pad: bool) -> Array:
+        axis = self.plan.axes[number]
+        these = slice(self.first, self.last) if number == 0 else slice(None)
+        if not isinstance(axis, Spans):
+            return arrays.divisors(axis, include_pad=include_pad)[these].astype(np.float64)
+        spans, shares = self._spans(number, axis)
+        counts = (spans[:, 1] - spans[:, 0]).astype(np.float64)
+        if shares is None:
+            return counts
+        single = counts == 1
+        return np.where(single, shares[:, 0], counts - 2 + shares.sum(1))
+
+    def _product(self, each: list[Array]) -> Array:
+        """Return the outer product of one vector for each pooled axis, as (1, outputs ..., 1)."""
+        whole = np.ones(())
+        for vector in each:
+            whole = np.multiply.outer(whole, vector)
+        return whole[None, ..., None]
+
+    # Taps.
+
+    def _places(self, number: int) -> tuple[Array, Array]:
+        """Return the element of x that each tap of each output lies on, along an axis, and whether there is one."""
+        axis, low = self.plan.axes[number], self.low if number == 0 else 0
+        outputs = np.arange(self.first, self.last) if number == 0 else np.arange(axis.out)
+        taps = np.arange(axis.kernel)
+        if not isinstance(axis, Spans):
+            places = (outputs * axis.stride - axis.before)[:, None] + taps * axis.dilation - low
+            return places, (places >= -low) & (places < axis.length - low)
+        spans, _ = self._spans(number, axis)
+        places = spans[:, :1] + taps
+        return places, places < spans[:, 1:]
+
+    def taps(self, values: Array, fill: Any) -> Iterator[Array]:
+        """Yield, for each tap of the window in scan order, its value in every window; *fill* where it lies outside."""
+        places = []
+        for number in range(len(self.outs)):
+            at, there = self._places(number)
+            values = np.concatenate([values, np.full_like(values.take([0], 1 + number), fill)], axis=1 + number)
+            places.append(np.where(there, at, values.shape[1 + number] - 1))
+
+        def descend(number: int, held: Array) -> Iterator[Array]:
+            if number == len(places):
+                yield held
+                return
+            for tap in range(places[number].shape[1]):
+                yield from descend(number + 1, held.take(places[number][:, tap], axis=1 + number))
+
+        yield from descend(0, values)
+
+    def filtered(self, window: Array) -> Array:
+        """Return the sum of values times the *window* of weights, one for each tap."""
+        total = np.zeros((len(self.x), *self.outs, self.x.shape[-1]))
+        for weight, tap in zip(window.flat, self.taps(self.real, 0.0), strict=True):
+            total += weight * tap
+        return total
+
+    def separable(self, weights: list[Array]) -> Array:
+        """Return the mean over the taps that are there, weighed by the product of *weights* of each axis."""
+        held, sums = self.real, []
+        for number, factors in enumerate(weights):
+            at, there = self._places(number)
+            sums.append(there @ factors)
+            fewer = 0.0
+            for tap, factor in enumerate(factors):
+                column = np.where(there[:, tap], at[:, tap], 0)
+                shape = [1] * held.ndim
+                shape[1 + number] = -1
+                fewer = fewer + held.take(column, axis=1 + number) * (factor * there[:, tap]).reshape(shape)
+            held = np.asarray(fewer)
+        whole = self._product(sums)
+        return np.divide(held, whole, out=np.zeros_like(held), where=whole > 0)
+
+    # Order.
+
+    def ordered(self, values: Array) -> Array:
+        """Return the values of each window in order, (taps, planes, outputs ..., channels), those there first."""
+        top = np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+        held = np.empty((self.plan.taps, len(values), *self.outs, values.shape[-1]), values.dtype)
+        for number, tap in enumerate(self.taps(values, top)):
+            held[number] = tap
+        held.sort(axis=0)
+        return held
+
+    def picked(self, favourite: int | None) -> Array:
+        """Return the value of the tap nearest to the *favourite* of k that is there; the middle one when None."""
+        held = self.x
+        for number, axis in enumerate(self.plan.axes):
+            at, there = self._places(number)
+            wanted = axis.kernel // 2 if favourite is None else favourite
+            distance = np.where(there, np.abs(np.arange(axis.kernel) - wanted), axis.kernel)
+            nearest = distance.argmin(axis=1)[:, None]
+            place = np.where(there.any(1), np.take_along_axis(at, nearest, 1)[:, 0], 0)
+            held = held.take(place, axis=1 + number)
+        return self.chosen(held)
+
+    def chosen(self, values: Array) -> Array:
+        """Return *values*, NaN where a window has none to choose from; integers have no such thing."""
+        if self.there.all():
+            return values
+        if values.dtype.kind != "f":
+            raise InputError("windows must hold a value to choose, got one of padding alone", "use less padding")
+        return np.where(self.there, values, np.nan).astype(values.dtype, copy=False)
+
+    def uniform(self) -> Array:
+        """Return a number in [0, 1) for each output, by its place in the whole result (SplitMix64)."""
+        planes, channels = len(self.x), self.x.shape[-1]
+        rest = prod(self.plan.out[1:]) * channels
+        each = np.arange((self.last - self.first) * rest, dtype=np.uint64) + np.uint64(self.first * rest)
+        whole = np.uint64(self.plan.out[0] * rest)
+        place = (np.arange(planes, dtype=np.uint64)[:, None] + np.uint64(self.plane)) * whole + each
+        x = np.uint64(self.seed) + (place + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        return ((x ^ x >> np.uint64(31)) >> np.uint64(11)).reshape(planes, *self.outs, channels) / 2.0**53
+
+
+def fold_axes(
+    slab: Slab, tasks: tuple[recipes.Task, ...], folders: Sequence[Any], values: Array, target: Array | None
+) -> Array:
+    """Return *values* folded by *tasks*: outer axes one by one, then the last two; into *target* if given."""
+    planes, low, first, stop, outer = len(values), slab.low, slab.first, slab.last, (1,)
+    if target is None:
+        values = np.require(values, tasks[0].types.source, ["C", "A"])
+    for number, task in enumerate(tasks[:-1]):
+        folded = np.empty((planes, stop - first, task.columns.out), task.types.result)
+        folders[number](values.reshape(planes, -1, task.columns.length), folded, low, first)
+        counts = arrays.divisors(task.rows, include_pad=slab.plan.divisor == "window")[first:stop]
+        outer = tuple(np.multiply.outer(outer, counts).ravel().tolist())
+        values, planes, low, first, stop = folded, planes * (stop - first), 0, 0, slab.plan.axes[number + 1].out
+    last = tasks[-1]
+    if last.rows is recipes.ONE:
+        low = first = 0
+    result = target
+    if result is None:
+        result = np.empty((len(slab.x), *slab.outs, last.channels), last.types.result)
+    width, out_width = (n * last.channels for n in (last.columns.length, last.columns.out))
+    folders[-1](values.reshape(planes, -1, width), result.reshape(planes, -1, out_width), low, first, outer)
+    return result

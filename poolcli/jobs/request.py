@@ -1,0 +1,119 @@
+"""Everything a user asks of a run, as records whose fields are the options, the keywords and the keys of JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+from poolcli.core import methods
+from poolcli.core.geometry import Window, one_of
+from poolcli.core.settings import setting, settle, whole
+from poolcli.errors import PoolError, UsageError
+from poolcli.media import formats
+
+if TYPE_CHECKING:
+    from poolcli.core.methods import Method
+    from poolcli.media.formats import Format
+
+MAX_PIXELS = 10**9
+ROUNDINGS = ("even", "up", "floor")
+ENGINES = ("auto", "numba", "numpy")
+WRITTEN = tuple(row.name for row in formats.FORMATS if row.writes)
+DEFAULT = "{stem}.{method}{kernel}{ext}"
+FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride")
+PLACES = " ".join(f"{{{name}}}" for name in FIELDS)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a picture is written."""
+
+    quality: int | None = setting(
+        "Picture", "Of JPEG (else 90) and WebP (else lossless).", default=None, short="-Q", metavar="1-100"
+    )
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"quality must be from 1 to 100, got {self.quality}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: the same for every input of a run; *method* and *max_pixels* may be text."""
+
+    method: Method = setting(
+        "Window",
+        f"{', '.join(methods.METHODS)}.",
+        default="max",
+        short="-m",
+        metavar="NAME",
+        choices={row.name: row.summary for row in methods.METHODS.values()},
+    )
+    window: Window = field(default_factory=Window)
+    layout: str | None = setting(
+        "Input", "Axes of a tensor, as CHW: D H W L T are pooled, N B C are not.", default=None, metavar="LETTERS"
+    )
+    key: str | None = setting("Input", "Which array of an .npz.", default=None, metavar="NAME")
+    max_pixels: int = setting("Input", "Refuse larger pictures; K, M and G count.", default="1G", metavar="N")
+    dtype: str | None = setting(
+        "Output", "Of the result, as uint8 or f32; rounds and saturates.", default=None, metavar="NAME"
+    )
+    rounding: str = setting(
+        "Output",
+        f"To integers: {', '.join(ROUNDINGS)} (half to even, half up, down).",
+        default="even",
+        long="--round",
+        metavar="RULE",
+        choices=ROUNDINGS,
+    )
+    picture: Picture = field(default_factory=Picture)
+    engine: str = setting("Run", "auto, numba or numpy.", default="auto", metavar="NAME", choices=ENGINES)
+    threads: int | None = setting("Run", "Else all usable processors.", default=None, short="-t", metavar="N")
+
+    def __post_init__(self) -> None:
+        settle(self, method=method, max_pixels=partial(whole, "max_pixels"))
+        one_of("rounding", self.rounding, ROUNDINGS)
+        if self.layout is not None:
+            from poolcli.core.layouts import Layout
+
+            Layout(self.layout)
+
+
+@lru_cache(maxsize=64)
+def method(token: str) -> Method:
+    """Return the method that *token* spells, with the weights that its file holds."""
+    name, _, path = token.partition(":")
+    if not (path and name in methods.METHODS and methods.METHODS[name].weighs):
+        return methods.lookup(token)
+    from poolcli.media import contents, files
+
+    try:
+        weights = contents.decode(files.read(path), max_pixels=MAX_PIXELS).pixels
+    except PoolError as error:
+        raise error.about(files.shown(path)) from error
+    return methods.weighed(name, weights, token)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go; *format* may be its name."""
+
+    output: str | None = setting(
+        "Output",
+        f"A file, DIR/, - for stdout, or a template of {PLACES}; else {DEFAULT} beside the input.",
+        default=None,
+        short="-o",
+        metavar="PATH",
+    )
+    format: Format | None = setting(
+        "Output", f"{', '.join(WRITTEN)}.", default=None, short="-F", metavar="NAME", choices=WRITTEN
+    )
+    force: bool = setting("Output", "Replace existing outputs.", default=False, short="-f")
+
+    def __post_init__(self) -> None:
+        if self.output == "":
+            raise UsageError("output must be a file, DIR/, a template or -, got ''")
+        settle(self, format=formats.by_name)
+        if self.format is not None:
+            formats.writable(self.format)

@@ -1,0 +1,152 @@
+"""What a benchmark found as tables: CSV for programs, Markdown for people, columns for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from poolcli.measure.cases import window_token
+from poolcli.measure.results import LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from poolcli.measure.results import Results, Row
+
+    Value = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its name in CSV, its title with the unit, its value, and how people are shown a number."""
+
+    name: str
+    title: str
+    value: Callable[[Row], Value]
+    scale: float = 1.0
+    suffix: str = ""
+    text: bool = False
+
+    def show(self, row: Row) -> str:
+        """Return the value for people; empty where there is none."""
+        value = self.value(row)
+        if isinstance(value, float):
+            bound = "≥ " * (row.timing.lower_bound and self.name == "median")
+            differs = " differs" * (row.timing.differs and self.name == "difference")
+            return bound + _number(value * self.scale) + self.suffix + differs
+        return str(value or "")
+
+
+def _number(value: float) -> str:
+    digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}" if digits < 7 else f"{value:.2g}"
+
+
+def _statistic(name: str) -> Callable[[Row], Value]:
+    return lambda row: getattr(row.timing.summary, name) if row.timing.times else None
+
+
+def _outliers(row: Row) -> Value:
+    return len(row.timing.summary.outliers) if row.timing.times else None
+
+
+def _remark(row: Row) -> str:
+    timing = row.timing
+    if timing.status != "done":
+        return f"{timing.status}: {timing.reason}"
+    if timing.differs:
+        return f"values differ by more than {timing.tolerance:.1g}"
+    return f"{timing.advice.fact}: {timing.advice.action}" if timing.advice else ""
+
+
+COLUMNS = (
+    Column("size", "size", lambda row: row.timing.case.size.token, text=True),
+    Column("method", "method", lambda row: row.timing.case.method, text=True),
+    Column("window", "window", lambda row: window_token(row.timing.case.window), text=True),
+    Column("threads", "threads", lambda row: row.timing.case.threads),
+    Column("contender", "contender", lambda row: row.timing.contender, text=True),
+    Column("median", "median ms", _statistic("median"), 1e3),
+    Column("min", "min ms", _statistic("min"), 1e3),
+    Column("iqr", "IQR ms", _statistic("iqr"), 1e3),
+    Column("runs", "runs", lambda row: len(row.timing.times)),
+    Column("outliers", "outliers", _outliers),
+    Column("first_call", "first call ms", lambda row: row.timing.first_call, 1e3),
+    Column("gigabytes", "GB/s", lambda row: row.gigabytes),
+    Column("of_limit", "of limit", lambda row: row.of_limit, 100, " %"),
+    Column("megapixels", "Mpix/s", lambda row: row.megapixels),
+    Column("growth", "growth", lambda row: row.growth, 1, " x"),
+    Column("speed_up", "poolcli faster", lambda row: row.speed_up, 1, " x"),
+    Column("difference", "difference", lambda row: row.timing.difference),
+    Column("note", "call", lambda row: row.timing.note, text=True),
+    Column("remark", "remark", _remark, text=True),
+)
+_MEDIAN = next(column for column in COLUMNS if column.name == "median")
+
+
+def to_csv(results: Results) -> str:
+    """Return a line for each record; seconds and bytes, not rounded; an empty field where there is no value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*(column.name for column in COLUMNS), "status", "lower_bound"])
+    for row in results.rows:
+        values = [column.value(row) for column in COLUMNS]
+        writer.writerow([*values, row.timing.status, str(row.timing.lower_bound).lower()])
+    return text.getvalue()
+
+
+def to_markdown(results: Results) -> str:
+    """Return the machine, the overview, and the whole table but for what peers cannot do."""
+    rows = [row for row in results.rows if row.timing.status != "skipped"]
+    shown = [column for column in COLUMNS if any(column.show(row) for row in rows)]
+    titles = [(column.title, column.text) for column in shown]
+    return f"{overview(results)}\n{_table(titles, [[column.show(row) for column in shown] for row in rows])}"
+
+
+def overview(results: Results) -> str:
+    """Return the machine, and a table of a line for each case and a column for each contender: ms and ratios."""
+    names = list(dict.fromkeys(timing.contender for timing in results.done))
+    ours = {timing.contender for timing in results.done if timing.ours}
+    names.sort(key=lambda name: (name != LIMIT, name not in ours))  # the sort is stable
+    cases = dict.fromkeys(timing.case for timing in results.timings)
+    cells = {(row.timing.case, row.timing.contender): _cell(row) for row in results.rows}
+    several = len({case.threads for case in cases}) > 1
+    lines = [
+        [
+            case.size.token,
+            case.method,
+            window_token(case.window) + f" t{case.threads}" * several,
+            *(cells.get((case, name), "") for name in names),
+        ]
+        for case in cases
+    ]
+    titles = [("size", True), ("method", True), ("window", True), *((f"{name} ms", False) for name in names)]
+    return f"{machine(results)}\n\n{_table(titles, lines)}"
+
+
+def machine(results: Results) -> str:
+    """Return where and when it was measured, in one line."""
+    environment = results.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    cpus = f"{environment.usable_cpus} usable CPU{'s' * (environment.usable_cpus != 1)}"
+    return f"{environment.cpu}, {cpus}, {environment.system}; {versions}; {results.created[:10]}"
+
+
+def _cell(row: Row) -> str:
+    timing = row.timing
+    if timing.status == "skipped":
+        return "too slow" if timing.reason.startswith("too slow") else "-"
+    if timing.status != "done":
+        return timing.status
+    ratio = ""
+    if row.speed_up and not timing.ours and timing.contender != LIMIT:
+        ratio = f" ({'≥ ' * timing.lower_bound}{_number(row.speed_up)} x)"
+    return _MEDIAN.show(row) + ratio + " differs" * timing.differs
+
+
+def _table(titles: list[tuple[str, bool]], lines: Iterable[list[str]]) -> str:
+    """Return a GitHub table; all but text to the right."""
+    rows = [[title for title, _ in titles], [":--" if text else "--:" for _, text in titles], *lines]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)

@@ -1,0 +1,64 @@
+"""Archives of NumPy arrays: one `.npy` of an `.npz`, unpacked once its promises were checked."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+from poolcli.errors import InputError, LimitError
+from poolcli.media import npy
+from poolcli.media.files import shown
+from poolcli.media.pictures import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_HEAD = 1 << 16  # bytes of a member that its header is looked for in; NumPy itself reads at most 10,000
+
+
+def look(data: bytes, max_pixels: int, key: str | None = None) -> Source:
+    """Return the source of the array of this name, or of the only one, which may have *max_pixels* elements."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        info = _choose(archive, key)
+        layout = _checked(archive, info, max_pixels)
+
+    def decode() -> NDArray[Any]:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return npy.look(archive.read(info), max_pixels).decode()
+
+    return Source(layout.header("npz"), decode)
+
+
+def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_pixels: int) -> npy.Layout:
+    """Check a member before it is unpacked: against the limit, and its header against its promised size."""
+    if info.file_size > max_pixels * 8 + _HEAD:
+        raise LimitError(f"unpacks to {info.file_size} bytes, more than {max_pixels} elements take", "max_pixels=")
+    with archive.open(info) as member:
+        layout = npy.parse(member.read(_HEAD), info.file_size)
+    if (count := math.prod(layout.shape)) > max_pixels:
+        raise LimitError(f"holds {count} elements, more than the limit of {max_pixels}", "max_pixels=")
+    return layout
+
+
+def _choose(archive: zipfile.ZipFile, key: str | None) -> zipfile.ZipInfo:
+    # Names of members are only ever compared, never used as paths.
+    members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    if not members:
+        raise InputError("holds no array")
+    if key is None and len(members) > 1:
+        raise InputError(f"holds {len(members)} arrays: {_keys(members)}", "key=NAME")
+    found = [info for info in members if key in (None, info.filename.removesuffix(".npy"))]
+    if not found:
+        raise InputError(f"holds no array {key!r}, only {_keys(members)}", "key=NAME")
+    if len(found) > 1:
+        raise InputError(f"holds {len(found)} arrays named {key!r}")
+    if found[0].flag_bits & 1:
+        raise InputError("is encrypted")
+    return found[0]
+
+
+def _keys(members: list[zipfile.ZipInfo]) -> str:
+    names = [shown(info.filename.removesuffix(".npy"))[:60] for info in members[:10]]
+    return ", ".join(names) + (f" and {len(members) - 10} more" if len(members) > 10 else "")
