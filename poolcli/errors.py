@@ -50,6 +50,12 @@ class LimitError(PoolError):
     exit_code = 5
 
 
+class DifferenceError(PoolError):
+    """A result is not what was expected."""
+
+    exit_code = 6
+
+
 class BugError(PoolError):
     """A defect of poolcli that one input of many brought to light."""
 

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from poolcli.core.settings import setting
+from poolcli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -67,8 +68,9 @@ def spelled_out(function: Callable[..., int]) -> Any:
         if record is not None:
             chosen = getattr(hint, "__metadata__", ())
             taken = [one for one in _settings(record) if not chosen or one.name in chosen]
-            records[name] = record, [one.name for one in taken], NoneType in get_args(hint)
-            parameters += map(_parameter, taken)
+            optional = NoneType in get_args(hint)
+            records[name] = record, [one.name for one in taken], optional
+            parameters += [_parameter(one, required=one.default is MISSING and not optional) for one in taken]
         elif name != "return":
             default = inspect.signature(function).parameters[name].default
             parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default))
@@ -91,8 +93,11 @@ def _filled(record: Any, given: dict[str, Any], *, optional: bool) -> Any:
     if optional and not given:
         return None
     values = {one.name: given[one.name] for one in fields(record) if one.name in given}
-    inner = {one.name: _filled(one.default_factory, given, optional=False) for one in fields(record) if _nested(one)}
-    return record(**values, **inner)
+    values |= {one.name: _filled(one.default_factory, given, optional=False) for one in fields(record) if _nested(one)}
+    for one in fields(record):
+        if "panel" in one.metadata and one.default is MISSING and one.name not in values:
+            raise UsageError(f"{one.name} must be given, too, with {min(given)}")
+    return record(**values)
 
 
 def _nested(one: Field[Any]) -> bool:
@@ -108,8 +113,8 @@ def _settings(record: Any) -> Iterator[Field[Any]]:
             yield one
 
 
-def _parameter(one: Field[Any]) -> inspect.Parameter:
-    kind, required = _TYPES.get(str(one.type), str), one.default is MISSING
+def _parameter(one: Field[Any], *, required: bool) -> inspect.Parameter:
+    kind = _TYPES.get(str(one.type), str)
     return inspect.Parameter(
         one.name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -10,7 +10,8 @@ import typer
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
-from poolcli.errors import InputError, UsageError
+from poolcli.errors import InputError, PoolError, UsageError
+from poolcli.jobs.expect import Expect
 from poolcli.jobs.request import Output, Request
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ Inputs = Annotated[
     "cat photo.jpg | poolcli pool - -m avg -F png -o - > half.png",
     more=LAYOUTS,
 )
-def pool(inputs: Inputs, request: Request, output: Output, talk: Talk) -> int:
+def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None, talk: Talk) -> int:
     from poolcli.jobs import records, runner
 
-    jobs = _jobs(inputs, output, request, talk)
+    jobs = _jobs(inputs, output, request, writes=not talk.show and (expect is None or output != Output()))
+    if talk.show and output != Output():
+        raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
     runner.check(request, jobs)
     _one_stdout(jobs, talk)
     done = []
@@ -60,6 +63,8 @@ def pool(inputs: Inputs, request: Request, output: Output, talk: Talk) -> int:
         if talk.show and array is not None and array.size > SHOWN:
             error = InputError(f"result must have up to {SHOWN} elements to be shown, got {array.size}")
             record = runner.failed(job, request, error)
+        if expect is not None and array is not None:
+            record = _compared(record, array, expect)
         done.append(record)
         _tell(record, array, talk)
     if not talk.quiet and sys.stderr is not None and (talk.timing or (talk.timing is None and sys.stderr.isatty())):
@@ -67,14 +72,23 @@ def pool(inputs: Inputs, request: Request, output: Output, talk: Talk) -> int:
     return records.worst(record.error.exit_code for record in done if record.error is not None)
 
 
-def _jobs(inputs: list[str], output: Output, request: Request, talk: Talk) -> list[Job]:
+def _jobs(inputs: list[str], output: Output, request: Request, *, writes: bool) -> list[Job]:
     from poolcli.jobs import naming
 
-    if not talk.show:
+    if writes:
         return naming.plan(inputs, output, request)
-    if output != Output():
-        raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
     return [naming.Job(name, None, None) for name in inputs]
+
+
+def _compared(record: Record, array: NDArray[Any], wanted: Expect) -> Record:
+    """Return the record, failed if the result is not what is expected."""
+    from poolcli.jobs import expect, runner
+
+    try:
+        expect.check(record, array, wanted)
+    except PoolError as error:
+        return runner.failed(record.job, record.request, error)
+    return record
 
 
 def _one_stdout(jobs: list[Job], talk: Talk) -> None:
@@ -91,6 +105,9 @@ def _one_stdout(jobs: list[Job], talk: Talk) -> None:
 def _tell(record: Record, array: NDArray[Any] | None, talk: Talk) -> None:
     """Say what a person should know of a record, and deliver what was asked for."""
     report.talk(record, quiet=talk.quiet, verbose=talk.verbose)
+    if talk.verbose and record.job.level > 1:
+        method = record.request.method
+        report.say(f"level {record.job.level}: from {'the input' if method.nests else 'unrounded levels before it'}")
     if talk.explain and not talk.quiet:
         report.explain(record)
     if talk.json:

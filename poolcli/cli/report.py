@@ -7,6 +7,7 @@ import sys
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from poolcli.core.axes import Spans
 from poolcli.errors import OutputError
 from poolcli.media.files import fact, shown
 
@@ -246,18 +247,34 @@ def _timing(records: Sequence[Record]) -> None:
 
 
 def explain(record: Record) -> None:
-    """Show, for each pooled axis, the arithmetic of its size and its first and last window."""
+    """Show, for each pooled axis, the arithmetic of its size, its windows, and where outputs lie in the input."""
     if record.outline is None:
         return
     layout, plan = record.outline.layout, record.outline.plan
     say(f"{shown(record.job.input)}:")
-    for index, axis in zip(layout.pooled, plan.axes, strict=True):
+    for index, axis, (scale, offset) in zip(layout.pooled, plan.axes, plan.mapping, strict=True):
         letter = layout.letters[index]
-        say(f"  {AXES.get(letter, f'axis {letter}')}: {_size(axis, ceil=record.request.window.ceil)}")
+        told = isinstance(axis, Spans)
+        size = f"{axis.out}, as asked for" if told else _size(axis, ceil=record.request.window.ceil)
+        say(f"  {AXES.get(letter, f'axis {letter}')}: {size}")
         (start, stop), (last, end) = axis.span(0), axis.span(axis.out - 1)
         count = [axis.count(o, include_pad=plan.divisor == "window") for o in (0, axis.out - 1)]
-        say(f"    padding {axis.before} before, {axis.after} after; effective kernel {axis.reach}")
+        if told:
+            say(f"    windows {_spans([axis.span(o) for o in range(axis.out)])}")
+        else:
+            say(f"    padding {axis.before} before, {axis.after} after; effective kernel {axis.reach}")
         say(f"    first window [{start}, {stop}) counts {count[0]}; last window [{last}, {end}) counts {count[1]}")
+        say(f"    output o lies at {scale:g} o {'+' if offset >= 0 else '-'} {abs(offset):g} of the input")
+    if record.outline.taps is not None:
+        say(f"  weights of taps: {record.outline.taps}")
+    if plan.frame is not None:
+        say(f"  framed by {_spans(plan.frame)} of {plan.pad_mode}: lengths and windows above are of the framed input")
+
+
+def _spans(pairs: Sequence[tuple[int, int]]) -> str:
+    """Return some pairs as text, the middle left out where they are many."""
+    texts = [f"[{start}, {stop})" for start, stop in pairs]
+    return " ".join(texts if len(texts) <= 8 else [*texts[:4], "...", *texts[-3:]])
 
 
 def _size(axis: Axis, *, ceil: bool) -> str:

@@ -201,6 +201,19 @@ class Window:
             asked["pad_mode"] = self.pad_mode or "reflect"
         return Window(**asked)
 
+    def level(self, number: int) -> Window:
+        """Return the window on the input whose elements reach the same output of pooling *number* times."""
+        if self.to is not None:
+            raise UsageError("levels must be used without to: each would have the same length", "drop one of the two")
+        reach = [sum(stride**i for i in range(number)) for stride in self.stride]
+        asked = self.asked()
+        asked["kernel"] = tuple(1 + (kernel - 1) * times for kernel, times in zip(self.kernel, reach, strict=True))
+        asked["stride"] = tuple(stride**number for stride in self.stride)
+        if not isinstance(self.padding, str):
+            pairs = zip(self.padding, reach, strict=True)
+            asked["padding"] = tuple((before * times, after * times) for (before, after), times in pairs)
+        return Window(**asked)
+
     def over(self, axes: int) -> Window:
         """Return the window with one value for each of *axes* axes."""
         values = {name: getattr(self, name) for name in ("kernel", "stride", "dilation", "padding", "to")}

@@ -101,6 +101,8 @@ class Method:
         What others call it: not accepted, but led to the name.
     reflects
         Whether half a kernel of reflected input stands around it, if no padding is given.
+    nests
+        Whether pooling the results of windows is pooling a window of them all, but for rounding.
     spelled, value
         What was asked for: set by `lookup`.
     """
@@ -116,6 +118,7 @@ class Method:
     suits: str = ""
     also: tuple[str, ...] = ()
     reflects: bool = False
+    nests: bool = False
     spelled: str = ""
     value: Any = None
 
@@ -202,37 +205,43 @@ WEIGHTS = Parameter(":FILE", "a .npy file of the window's weights", str)
 _ROWS = (
     Method(
         "max", "largest value", "max x", Fold("same", "larger", "keep", "largest"), "same",
-        torch="MaxPool2d", also=("maximum", "greatest"),
+        torch="MaxPool2d", also=("maximum", "greatest"), nests=True,
     ),
     Method(
         "min", "smallest value", "min x", Fold("same", "smaller", "keep", "smallest"), "same",
-        torch="-MaxPool2d(-x)", also=("minimum", "least"),
+        torch="-MaxPool2d(-x)", also=("minimum", "least"), nests=True,
     ),
     Method(
         "avg", "mean", "sum x / n", Fold("same", "add", "mean", "mean"),
         torch="AvgPool2d(count_include_pad=False); its default is count_include_pad=True", also=("mean", "average"),
+        nests=True,
     ),
-    Method("sum", "sum", "sum x", Fold("same", "add", "keep", "total"), "sum", torch="AvgPool2d(divisor_override=1)"),
+    Method(
+        "sum", "sum", "sum x", Fold("same", "add", "keep", "total"), "sum",
+        torch="AvgPool2d(divisor_override=1)", nests=True,
+    ),
     Method(
         "l2", "root of the mean of squares", "sqrt(sum x^2 / n)",
         Fold("square", "add", "root_mean", "root_mean_square"),
         torch="LPPool2d(2) / sqrt(kh*kw) on full windows", also=("rms", "root_mean_square", "quadratic_mean"),
+        nests=True,
     ),
     Method(
         "lp", "power mean of magnitudes", "(sum |x|^P / n)^(1/P)", Step("sums", "power_mean", ("add",)),
-        torch="LPPool2d(P) / (kh*kw)^(1/P) on full windows", source="Hoelder mean", parameter=P,
+        torch="LPPool2d(P) / (kh*kw)^(1/P) on full windows", source="Hoelder mean", parameter=P, nests=True,
     ),
     Method(
         "norm", "P-norm", "(sum |x|^P)^(1/P)", Step("sums", "norm", ("add",)),
-        torch="LPPool2d(P), for values >= 0", source="ONNX LpPool", parameter=P,
+        torch="LPPool2d(P), for values >= 0", source="ONNX LpPool", parameter=P, nests=True,
     ),
     Method(
         "gem", "generalized mean", "(sum max(x, 1e-6)^P / n)^(1/P)", Step("sums", "generalized_mean", ("add",)),
         source="Radenovic, Tolias, Chum 2018", parameter=Parameter("[:P]", "P, a number above 0", _positive, "3"),
+        nests=True,
     ),
     Method(
         "lse", "logarithm of the mean of exponentials", "log(sum exp(R x) / n) / R",
-        Step("sums", "log_mean_exp", ("larger", "add")), source="Pinheiro, Collobert 2015",
+        Step("sums", "log_mean_exp", ("larger", "add")), source="Pinheiro, Collobert 2015", nests=True,
         parameter=Parameter("[:R]", "R, a number other than 0", _real, "1"),
     ),
     Method(
@@ -245,9 +254,9 @@ _ROWS = (
     ),
     Method(
         "range", "largest value less the smallest", "max x - min x", Step("joined", "difference"), "extent",
-        torch="MaxPool2d(x) + MaxPool2d(-x)", also=("ptp", "gradient", "extent"),
+        torch="MaxPool2d(x) + MaxPool2d(-x)", also=("ptp", "gradient", "extent"), nests=True,
     ),
-    Method("prod", "product", "prod x", Step("sums", "product"), "sum", also=("product",)),
+    Method("prod", "product", "prod x", Step("sums", "product"), "sum", also=("product",), nests=True),
     Method(
         "soft", "mean weighed by exponentials", "sum x exp(B x) / sum exp(B x)",
         Step("sums", "softmax_mean", ("larger", "add")), source="Stergiou, Poppe, Kalliatakis 2021 (SoftPool)",
@@ -308,7 +317,7 @@ _ROWS = (
     ),
     Method(
         "first", "first value", "x_0", Step("pick", "first"), "same", suits="labels and all",
-        also=("nearest", "stride"),
+        also=("nearest", "stride"), nests=True,
     ),
     Method(
         "center", "value in the middle", "x at k // 2", Step("pick", "center"), "same", suits="labels and all",

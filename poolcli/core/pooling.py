@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, engines, execution, layouts, methods, recipes
+from poolcli.core import dtypes, engines, execution, layouts, methods, recipes, steps
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.methods import Chain
 from poolcli.errors import InputError, UsageError, heard
@@ -157,7 +157,8 @@ def _window(*values: Any) -> Window:
 class Outline:
     """What pooling would give: the result's shape and dtype, and how the array and the window were understood.
 
-    *channels* are interleaved; *seed* is what random choices follow from.
+    *channels* are interleaved; *seed* is what random choices follow from; *taps* are the weights of a window, or those
+    of each axis whose products they are.
     """
 
     shape: tuple[int, ...]
@@ -168,6 +169,7 @@ class Outline:
     channels: int
     rounding: str
     seed: int
+    taps: Any = None
 
 
 @lru_cache(maxsize=64)  # parsing and planning take ten times as long as pooling something small
@@ -195,7 +197,7 @@ def outline(
     if method.parts:
         pooled = resolved.stacked(pooled, len(method.parts))
     seed = fitted.seed if isinstance(fitted.seed, int) else 0
-    return Outline(pooled, target, resolved, plan, recipe, channels, rounding, seed)
+    return Outline(pooled, target, resolved, plan, recipe, channels, rounding, seed, steps.weights(method, plan))
 
 
 def run(

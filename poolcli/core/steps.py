@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from poolcli.core.methods import Step
 from poolcli.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from poolcli.core.axes import Plan
+    from poolcli.core.methods import Method
     from poolcli.core.slabs import Slab
 
     Array = NDArray[Any]
@@ -161,6 +164,15 @@ def blend(slab: Slab, share: Any, rest: Any) -> Array:
 
 
 # --- taps ----------------------------------------------------------------------------------------------------------
+
+
+def weights(method: Method, plan: Plan) -> Any:
+    """Return the window of weights of a method that has one, or those of each axis where it is their product."""
+    if method.weighs:
+        return np.reshape(method.value[1], method.value[0]).tolist()
+    if method.reflects and isinstance(method.recipe, Step):
+        return [binomial(axis.kernel).tolist() for axis in plan.axes]
+    return None
 
 
 def blur(slab: Slab, _: Any) -> Array:

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 from poolcli.errors import UsageError
-from poolcli.jobs.request import DEFAULT, FIELDS, PLACES
+from poolcli.jobs.request import DEFAULT, FIELDS, LEVELS, PLACES
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Job:
     """One input and where its result goes.
 
     *format* is None when the input's own is kept; *force* means that an existing output may be replaced. A batch adds
-    what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped.
+    what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped. *level*
+    is how many times the input is pooled.
     """
 
     input: str
@@ -43,6 +44,7 @@ class Job:
     error: InputError | None = None
     force: bool = False
     skip: str | None = None
+    level: int = 1
 
 
 def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
@@ -55,7 +57,9 @@ def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
     """
     if inputs.count("-") > 1:
         raise UsageError("stdin must be given once, got - twice")
-    jobs = [_job(name, output, request, several=len(inputs) > 1) for name in inputs]
+    levels = range(1, (output.levels or 1) + 1)
+    several = len(inputs) * len(levels) > 1
+    jobs = [_job(name, output, request, level, several=several) for name in inputs for level in levels]
     check(jobs, force=output.force)
     return jobs
 
@@ -97,8 +101,9 @@ def check(
             raise UsageError(f"{shown}: output exists", "force=True replaces it")
 
 
-def _job(name: str, asked: Output, request: Request, *, several: bool) -> Job:
+def _job(name: str, asked: Output, request: Request, level: int, *, several: bool) -> Job:
     output, format_ = asked.output, asked.format
+    default = DEFAULT if asked.levels is None else LEVELS
     if output is None and name == "-":
         output = "-"
     if output == "-":
@@ -107,19 +112,20 @@ def _job(name: str, asked: Output, request: Request, *, several: bool) -> Job:
         return Job(name, "-", format_, force=asked.force)
     derived = True  # the name comes from the input's: so does what its suffix says
     if output is None:
-        target = os.path.join(os.path.dirname(name), filled(DEFAULT, name, format_, request))
+        target = os.path.join(os.path.dirname(name), filled(default, name, format_, request, level))
     elif "{" in output or "}" in output:
-        target = filled(output, name, format_, request)
+        target = filled(output, name, format_, request, level)
         derived = output.endswith(("{ext}", "{name}"))
     elif output.endswith(os.sep) or os.path.isdir(output):
-        target = os.path.join(output, filled("{stem}{ext}", name, format_, request))
+        below = "{stem}{ext}" if asked.levels is None else LEVELS
+        target = os.path.join(output, filled(below, name, format_, request, level))
     elif several:
         raise UsageError(
             f"output for several inputs must be DIR/ or a template, got {output!r}", "output='DIR/{stem}{ext}'"
         )
     else:
         target, derived = output, False
-    return Job(name, target, written_as(target, format_, derived=derived), force=asked.force)
+    return Job(name, target, written_as(target, format_, derived=derived), force=asked.force, level=level)
 
 
 def written_as(target: str, format: Format | None, *, derived: bool) -> Format | None:
@@ -140,7 +146,7 @@ def written_as(target: str, format: Format | None, *, derived: bool) -> Format |
     return format or suffixed
 
 
-def filled(template: str, name: str, format: Format | None, request: Request) -> str:
+def filled(template: str, name: str, format: Format | None, request: Request, level: int = 1) -> str:
     """Return *template* with the parts of an input's *name*, the suffix of *format*, and what is asked for."""
     folder, base = os.path.split("stdin" if name == "-" else name)
     stem, ext = os.path.splitext(base)
@@ -152,6 +158,7 @@ def filled(template: str, name: str, format: Format | None, request: Request) ->
         "method": request.method.token.replace(":", "-").replace(os.sep, "-"),
         "kernel": _spelled(request.window.kernel),
         "stride": _spelled(request.window.stride),
+        "level": str(level),
     }
     try:
         parts = list(Formatter().parse(template))

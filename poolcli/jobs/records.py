@@ -88,19 +88,20 @@ def as_error(error: PoolError) -> dict[str, Any]:
 
 def _window(record: Record) -> dict[str, Any]:
     """Return the window as asked for or, where there is an outline, as it was resolved."""
-    values = {**record.request.window.values(), "scale": None, "offset": None, "bounds": None}
+    values = {**record.request.window.values(), "scale": None, "offset": None, "bounds": None, "taps": None}
     if record.outline is not None:
         plan = record.outline.plan
         values |= {name: [getattr(axis, name) for axis in plan.axes] for name in ("kernel", "stride", "dilation")}
         values["padding"] = plan.frame or [(axis.before, axis.after) for axis in plan.axes]
         values["pad_mode"] = plan.pad_mode
         values["scale"], values["offset"] = zip(*plan.mapping, strict=True)
+        values["taps"] = record.outline.taps
         if not plan.regular:
             values["bounds"] = [[axis.span(o) for o in range(axis.out)] for axis in plan.axes]
     return values
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code of a run; of several kinds of failure, the one that comes first in 70, 4, 5, 3, 2."""
+    """Return the exit code of a run; of several kinds of failure, the one that comes first in 70, 4, 5, 3, 6, 2."""
     found = set(codes)
-    return next((code for code in (70, 4, 5, 3, 2) if code in found), 0)
+    return next((code for code in (70, 4, 5, 3, 6, 2) if code in found), 0)

@@ -21,7 +21,9 @@ ROUNDINGS = ("even", "up", "floor")
 ENGINES = ("auto", "numba", "numpy")
 WRITTEN = tuple(row.name for row in formats.FORMATS if row.writes)
 DEFAULT = "{stem}.{method}{kernel}{ext}"
-FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride")
+MOST_LEVELS = 30  # the thirtieth halving of 2^31 elements leaves two
+LEVELS = "{stem}.{method}{kernel}.{level}{ext}"
+FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride", "level")
 PLACES = " ".join(f"{{{name}}}" for name in FIELDS)
 
 
@@ -110,10 +112,15 @@ class Output:
         "Output", f"{', '.join(WRITTEN)}.", default=None, short="-F", metavar="NAME", choices=WRITTEN
     )
     force: bool = setting("Output", "Replace existing outputs.", default=False, short="-f")
+    levels: int | None = setting(
+        "Output", f"Pool 1 to N times, each level from unrounded values; {LEVELS}.", default=None, metavar="N"
+    )
 
     def __post_init__(self) -> None:
         if self.output == "":
             raise UsageError("output must be a file, DIR/, a template or -, got ''")
+        if self.levels is not None and not 1 <= self.levels <= MOST_LEVELS:
+            raise UsageError(f"levels must be from 1 to {MOST_LEVELS}, got {self.levels}")
         settle(self, format=formats.by_name)
         if self.format is not None:
             formats.writable(self.format)

@@ -13,11 +13,12 @@ from poolcli.jobs.records import Record, Side
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from poolcli.core.geometry import Window
     from poolcli.jobs.naming import Job
     from poolcli.jobs.request import Request
     from poolcli.media.contents import Found
@@ -51,7 +52,12 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            self.add({name: time.perf_counter() - begin})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add *seconds* by stage."""
+        for name, value in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
 
     def stop(self) -> dict[str, float]:
         """Return the seconds of all stages and their total as the wall clock saw it."""
@@ -64,6 +70,7 @@ class Prospect:
 
     found: Found
     target: Format
+    windows: list[Window]
     layout: str | None
     dtype: np.dtype[Any] | None
     record: Record
@@ -143,11 +150,15 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     header = found.header
     target = job.format or formats.by_name(header.format)
     layout, dtype = _settled(header, request, to_picture=job.output is not None and target.picture)
-    source, asked = dtypes.named(header.dtype), _named(dtype)
+    asked = _named(dtype)
+    shape, source = header.shape, dtypes.named(header.dtype)
+    *unrounded, window = windows = _windows(job, request)
+    for one in unrounded:
+        outline = pooling.outline(shape, source, request.method, one, layout=layout)
+        shape, source = outline.shape, outline.dtype
     outline = pooling.outline(
-        header.shape, source, request.method, request.window,
-        layout=layout, asked=asked, rounding=request.rounding,
-    )  # fmt: skip
+        shape, source, request.method, window, layout=layout, asked=asked, rounding=request.rounding
+    )
     if job.output is not None:
         formats.check(target, outline.shape, outline.dtype.name, header.mode)
     record = Record(
@@ -155,7 +166,14 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
         Side(header.format, header.shape, header.dtype, len(data)),
         Side(target.name, outline.shape, outline.dtype.name),
     )  # fmt: skip
-    return Prospect(found, target, layout, asked, record)
+    return Prospect(found, target, windows, layout, asked, record)
+
+
+def _windows(job: Job, request: Request) -> list[Window]:
+    """Return the windows that are pooled one after another, all but the last unrounded."""
+    if job.level == 1:
+        return [request.window]
+    return [request.window.level(job.level)] if request.method.nests else [request.window] * job.level
 
 
 def memory(record: Record) -> int:
@@ -171,12 +189,18 @@ def _done(
 
     with watch.stage("decode"):
         content = prospect.found.read()
+    *unrounded, window = prospect.windows
+    array = content.pixels
+    how: dict[str, Any] = {"engine": request.engine, "threads": request.threads, "ahead": ahead}
+    for one in unrounded:
+        between = pooling.run(array, request.method, one, layout=prospect.layout, **how)
+        array = between.array
+        watch.add(between.seconds)
     pooled = pooling.run(
-        content.pixels, request.method, request.window,
-        layout=prospect.layout, dtype=prospect.dtype, rounding=request.rounding,
-        engine=request.engine, threads=request.threads, ahead=ahead,
+        array, request.method, window,
+        layout=prospect.layout, dtype=prospect.dtype, rounding=request.rounding, **how,
     )  # fmt: skip
-    watch.seconds.update(pooled.seconds)
+    watch.add(pooled.seconds)
     job, result = prospect.record.job, prospect.record.result
     if job.output is not None and result is not None:
         with watch.stage("encode"):
