@@ -21,30 +21,68 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+ALSO = {"valid": np.int64, "lacking": bool}  # elements of a window that count, and whether they are too few
 SLAB = 2**21  # elements taken at a time where an input or a result must be converted: 16 MB as float64
 
 
 def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-    """Pool *inputs* into *outputs*, arrays by name in the layout of *outline*: "values" in both."""
+    """Pool *inputs* into *outputs*, arrays by name in the layout of *outline*.
+
+    "values" are in both; "weights" may be an input, which broadcasts to the values; what else is told of windows are
+    outputs of `ALSO`.
+    """
     plan, order, lead, recipe = outline.plan, outline.layout.order, outline.layout.lead, outline.recipe
     x, y = inputs["values"].transpose(order), outputs["values"].transpose(order)
-    if lead == 0 or (x.flags.c_contiguous and y.flags.c_contiguous):
+    if recipe.fused and (lead == 0 or (x.flags.c_contiguous and y.flags.c_contiguous)):
         x, y, lead = x.reshape(-1, *x.shape[lead:]), y.reshape(-1, *y.shape[lead:]), 1
-    if recipe.fused and lead == 1 and plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y):
-        slab = Slab(x, plan, ready, 0, plan.axes[0].out, 0)
-        fold_axes(slab, recipe.tasks, ready.folders(recipe), x, y)
-        return
-    framed = _frames(outline)
-    channels = lead + len(plan.axes)
-    x, y = (array.reshape(*array.shape[:channels], -1) for array in (x, y))
+        if plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y):
+            slab = Slab(x, plan, ready, 0, plan.axes[0].out, 0)
+            fold_axes(slab, recipe.tasks, ready.folders(recipe), x, y)
+            return
+    shape = inputs["values"].shape
+    weights = np.broadcast_to(inputs["weights"], shape).transpose(order) if "weights" in inputs else None
+    told = {name: array.transpose(order) for name, array in outputs.items() if name in ALSO}
+    if lead == 0:
+        x, y, lead, told = x[None], y[None], 1, {name: array[None] for name, array in told.items()}
+        weights = None if weights is None else weights[None]
+    frames = _frames(outline)
     for number, index in enumerate(np.ndindex(x.shape[: lead - 1])):
-        planes = x.shape[lead - 1]
-        for these, first, last in _slabs(planes, outline):
-            low, high = plan.axes[0].inputs(first, last) if len(plan.axes) > 1 else (0, plan.axes[0].length)
-            taken = _framed(x[index][these], framed, low, high)
-            slab = Slab(taken, plan, ready, first, last, low, number * planes + these.start, outline.seed)
-            target = y[index][these, first:last]
-            target[...] = dtypes.convert(_pooled(outline, slab), y.dtype, outline.rounding)
+        part = x[index], None if weights is None else weights[index]
+        for these, first, last in _slabs(len(part[0]), outline):
+            plane = number * len(part[0]) + these.start
+            slab = _slab(outline, ready, part, frames, (these, first, last), plane)
+            into = (*index, these, slice(first, last))
+            y[into] = _pooled(outline, slab, y.dtype).reshape(y[into].shape)
+            for name, array in told.items():
+                array[into] = _told(outline, slab, name).reshape(y[into].shape)
+
+
+def _slab(
+    outline: Outline,
+    ready: Ready,
+    part: tuple[Array, Array | None],
+    frames: list[Array] | None,
+    where: tuple[slice, int, int],
+    plane: int,
+) -> Slab:
+    """Return a slab of the values and weights of planes: its planes and outputs are *where*, its first is *plane*."""
+    plan, (these, first, last), (x, weights) = outline.plan, where, part
+    low, high = plan.axes[0].inputs(first, last) if len(plan.axes) > 1 else (0, plan.axes[0].length)
+    kept = 1 + len(plan.axes)
+    if weights is not None:
+        once = not any(weights.strides[kept:])  # one weight for all channels
+        narrow = (these, *[slice(None)] * (kept - 1), *[slice(1 if once else None)] * (x.ndim - kept))
+        weights = _framed(weights[narrow], kept, frames, low, high, 1)
+    values = _framed(x[these], kept, frames, low, high, 0)
+    weights = outline.missing.weigh(values, weights)
+    values = values.astype(dtypes.canonical(values.dtype), copy=False)
+    return Slab(values, plan, ready, first, last, low, plane, outline.seed, weights)
+
+
+def _told(outline: Outline, slab: Slab, name: str) -> Array:
+    """Return what is told of the windows of a slab."""
+    found = slab.valid if name == "valid" else outline.missing.lacking(slab.valid, slab.lying)
+    return np.broadcast_to(found, (len(slab.x), *slab.outs, slab.x.shape[-1]))
 
 
 def _direct(recipe: Recipe, x: Array, y: Array) -> bool:
@@ -68,13 +106,17 @@ def _slabs(planes: int, outline: Outline) -> Iterator[tuple[slice, int, int]]:
             yield slice(p, p + together), first, min(first + height, outermost.out)
 
 
-def _pooled(outline: Outline, slab: Slab) -> Array:
-    recipe = outline.recipe
+def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> Array:
+    """Return what the windows of a slab give, as *dtype*."""
+    recipe, missing = outline.recipe, outline.missing
     with np.errstate(all="ignore"):
         if recipe.fused:
-            return fold_axes(slab, recipe.tasks, slab.ready.folders(recipe), slab.x, None)
-        pooled: Array = getattr(steps, recipe.step)(slab, recipe.value)
-        return pooled
+            pooled = fold_axes(slab, recipe.tasks, slab.ready.folders(recipe), slab.x, None)
+        else:
+            pooled = getattr(steps, recipe.step)(slab, recipe.value)
+            if slab.weights is not None or missing.asked:
+                pooled = missing.fill(pooled, missing.lacking(slab.valid, slab.lying), dtype.kind)
+    return dtypes.convert(pooled, dtype, outline.rounding)
 
 
 def _frames(outline: Outline) -> list[Array] | None:
@@ -90,13 +132,17 @@ def _frames(outline: Outline) -> list[Array] | None:
     ]
 
 
-def _framed(x: Array, frames: list[Array] | None, low: int, high: int) -> Array:
-    """Return inputs [low, high) of the outermost axis, with what is put around them, as a type that NumPy folds."""
+def _framed(x: Array, kept: int, frames: list[Array] | None, low: int, high: int, fill: int) -> Array:
+    """Return inputs [low, high) of the outermost axis with what is put around them, *fill* where that is zero.
+
+    The axes after those *kept* become one.
+    """
+    x = x.reshape(*x.shape[:kept], -1)
     if frames is None:
-        x = x[:, low:high]
-    for number, places in enumerate(frames or ()):
+        return x[:, low:high]
+    for number, places in enumerate(frames):
         these = places[low:high] if number == 0 else places
         x = x.take(np.maximum(these, 0), axis=1 + number)
         if (these < 0).any():
-            x[(slice(None),) * (1 + number) + (these < 0,)] = 0
-    return x.astype(dtypes.canonical(x.dtype), copy=False)
+            x[(slice(None),) * (1 + number) + (these < 0,)] = fill
+    return x

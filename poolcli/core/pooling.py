@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, engines, execution, layouts, methods, recipes, steps
+from poolcli.core import dtypes, engines, execution, guests, layouts, methods, recipes, steps
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.methods import Chain
-from poolcli.errors import InputError, UsageError, heard
+from poolcli.core.missing import Missing, combined
+from poolcli.errors import UsageError, heard
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from poolcli.core.recipes import Recipe
 
     Array = NDArray[Any]
+
+PLAIN = Missing()  # every element counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Pooling:
     threads: int
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    also: dict[str, Array] = field(default_factory=dict)
 
 
 def pool(
@@ -59,25 +62,37 @@ def pool(
     to: Any = None,
     to_rule: str = "adaptive",
     seed: Any = 0,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    nodata: Any = None,
+    nan: str = "propagate",
+    min_valid: Any = None,
+    empty: Any = None,
     layout: str | None = None,
     dtype: DTypeLike | None = None,
     rounding: str = "even",
     out: Array | None = None,
     engine: str = "auto",
     threads: int | None = None,
-) -> Array:
+) -> Any:
     """Pool the windows of *array*.
 
     Parameters
     ----------
     array
         Anything `numpy.asarray` accepts, of bool, integers of 8 to 64 bits or float16/32/64; any strides and byte
-        order; never modified. One with a mask is refused.
+        order; never modified. A masked array counts where its mask is not, and gives a masked array. Arrays of other
+        libraries (DLPack) are taken without a copy, and give their own kind.
     method
         One of ``poolcli.core.methods.METHODS``, with a value as ``"lp:3"``; for those that take weights
         ``("weighted", array)``.
     kernel, stride, padding, dilation, ceil, count_include_pad, divisor, edge, pad_mode, to, to_rule, seed
         As in `poolcli.core.geometry.Window`.
+    weights, mask
+        What each element weighs, and where it counts (not zero); they broadcast to *array*. Means, deviations and
+        quantiles are weighed; elsewhere an element of weight 0 is left out.
+    nodata, nan, min_valid, empty
+        As in `poolcli.core.missing.Missing`.
     layout
         Letters of the axes, for example ``"NHWC"``; told from the shape when not given: HW, CHW or NCHW.
     dtype
@@ -111,36 +126,27 @@ def pool(
     window = _window(
         kernel, stride, padding, dilation, ceil, count_include_pad, divisor, edge, pad_mode, to, to_rule, seed
     )  # fmt: skip
-    target = None if dtype is None else dtypes.named(dtype)
-    return run(
-        _array(array),
-        _method(method),
-        window,
-        layout=layout,
-        dtype=target,
-        rounding=rounding,
-        out=out,
-        engine=engine,
-        threads=threads,
-    ).array
+    guest = guests.taken(array)
+    source, method_ = guest.array, _method(method)
+    if guest.mask is not None:
+        mask = guest.mask if mask is None else guest.mask & (np.asarray(mask) != 0)
+        empty = 0 if empty is None else empty
+    missing = Missing(nan, nodata, min_valid, empty)
+    pooled = run(
+        source, method_, window,
+        layout=layout or guest.layout, dtype=None if dtype is None else dtypes.named(dtype), rounding=rounding, out=out,
+        weights=combined(weights, mask, source.shape), missing=missing, also=() if guest.mask is None else ("lacking",),
+        engine=engine, threads=threads,
+    )  # fmt: skip
+    if guest.mask is not None:
+        return np.ma.array(pooled.array, mask=pooled.also["lacking"])
+    return guest.back(pooled.array)
 
 
 def _method(given: str | tuple[str, ArrayLike]) -> Method:
     if isinstance(given, tuple) and len(given) == 2:
         return methods.weighed(given[0], np.asarray(given[1]))
     return methods.lookup(str(given))
-
-
-def _array(given: ArrayLike) -> Array:
-    if isinstance(given, str | bytes | os.PathLike):
-        raise InputError(f"array must hold numbers, got {given!r}", f"poolcli.read({os.fsdecode(given)!r})")
-    if isinstance(given, np.ndarray) and hasattr(given, "mask"):
-        got = type(given).__name__
-        raise InputError(f"array must have no mask, got a {got}", "array.filled(value) puts a value where the mask is")
-    try:
-        return np.asarray(given)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"array must be what numpy.asarray accepts, got {error}") from error
 
 
 _kept = lru_cache(maxsize=64, typed=True)(Window)
@@ -170,6 +176,7 @@ class Outline:
     rounding: str
     seed: int
     taps: Any = None
+    missing: Missing = field(default_factory=Missing)
 
 
 @lru_cache(maxsize=64)  # parsing and planning take ten times as long as pooling something small
@@ -182,8 +189,13 @@ def outline(
     layout: str | None = None,
     asked: np.dtype[Any] | None = None,
     rounding: str = "even",
+    missing: Missing = PLAIN,
+    weighed: bool = False,
 ) -> Outline:
-    """Return what pooling an array of *shape* and *dtype* would give; *asked* is the dtype wanted for the result."""
+    """Return what pooling an array of *shape* and *dtype* would give; *asked* is the dtype wanted for the result.
+
+    *weighed*: there are weights.
+    """
     one_of("rounding", rounding, tuple(dtypes.ROUNDINGS))
     resolved = layouts.resolve(layout, shape)
     lengths = tuple(shape[axis] for axis in resolved.pooled)
@@ -192,12 +204,15 @@ def outline(
     target = dtypes.target(method, dtype, asked)
     ordered = [shape[axis] for axis in resolved.order]
     planes, channels = prod(ordered[: resolved.lead]), prod(ordered[resolved.lead + len(resolved.pooled) :])
-    recipe = recipes.resolve(method, dtype, target, plan, (planes, channels), rounding)
+    recipe = recipes.resolve(
+        method, dtype, target, plan, (planes, channels), rounding, weighed=weighed or missing.asked
+    )
     pooled = resolved.replaced(shape, plan.out)
     if method.parts:
         pooled = resolved.stacked(pooled, len(method.parts))
     seed = fitted.seed if isinstance(fitted.seed, int) else 0
-    return Outline(pooled, target, resolved, plan, recipe, channels, rounding, seed, steps.weights(method, plan))
+    taps = steps.weights(method, plan)
+    return Outline(pooled, target, resolved, plan, recipe, channels, rounding, seed, taps, missing)
 
 
 def run(
@@ -209,19 +224,35 @@ def run(
     dtype: np.dtype[Any] | None = None,
     rounding: str = "even",
     out: Array | None = None,
+    weights: Array | None = None,
+    missing: Missing = PLAIN,
+    also: tuple[str, ...] = (),
     engine: str = "auto",
     threads: int | None = None,
     ahead: int = 1,
 ) -> Pooling:
-    """Pool *source* and say how; *ahead* is as in `engines.prepare`."""
+    """Pool *source* and say how.
+
+    *weights* are of `missing.combined`; *also* names what is told of each window, of `execution.ALSO`; *ahead* is as in
+    `engines.prepare`.
+    """
     native = dtypes.supported(source.dtype)
-    outlined = outline(source.shape, native, method, window, layout=layout, asked=dtype, rounding=rounding)
+    outlined = outline(
+        source.shape, native, method, window,
+        layout=layout, asked=dtype, rounding=rounding, missing=missing, weighed=weights is not None or bool(also),
+    )  # fmt: skip
     resolved, plan = outlined.layout, outlined.plan
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
     result = _checked(out, source, outlined.shape, outlined.dtype)
+    told = {name: np.zeros(outlined.shape, execution.ALSO[name]) for name in also}
     if method.joins:
-        options = {"layout": resolved.letters, "engine": engine, "threads": threads, "ahead": ahead}
+        options: dict[str, Any] = {"layout": resolved.letters, "engine": engine, "threads": threads, "ahead": ahead}
+        options |= {"weights": weights, "missing": missing}
+        if also:
+            raise UsageError(
+                f"method {method.token!r} must be pooled without counts of valid elements or a masked array"
+            )
         pooled = _chained if isinstance(method.recipe, Chain) else _beside
         targets = resolved.stack(result, len(method.parts)) if method.parts else [result]
         done = pooled(source, method, window, targets, {**options, "rounding": rounding})
@@ -230,13 +261,14 @@ def run(
         ready = engines.prepare(engine if result.size else "numpy", outlined.recipe, threads=threads, ahead=ahead)
     begin = time.perf_counter()
     if result.size:
-        execution.execute(outlined, ready, {"values": source}, {"values": result})
+        inputs = {"values": source} if weights is None else {"values": source, "weights": weights}
+        execution.execute(outlined, ready, inputs, {"values": result, **told})
     seconds = {
         "load_engine": ready.load_engine,
         "compile": ready.compile,
         "pool": time.perf_counter() - begin,
     }
-    return Pooling(result, resolved, plan, ready.choice, ready.threads, seconds, tuple(warnings))
+    return Pooling(result, resolved, plan, ready.choice, ready.threads, seconds, tuple(warnings), told)
 
 
 def _chained(source: Array, method: Method, window: Window, targets: list[Array], options: dict[str, Any]) -> Pooling:
@@ -244,7 +276,8 @@ def _chained(source: Array, method: Method, window: Window, targets: list[Array]
     first, then = map(methods.lookup, (method.recipe.first, method.recipe.then))  # type: ignore[union-attr]  # a Chain
     between = run(source, first, Window(window.kernel, 1, "same", window.dilation), **options)
     (result,) = targets
-    done = run(between.array, then, window, dtype=result.dtype, out=result, **options)
+    how = {**options, "weights": None, "missing": PLAIN}
+    done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
     return replace(done, seconds=added(between.seconds, done.seconds))
 
 

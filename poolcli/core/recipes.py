@@ -70,17 +70,24 @@ class Recipe:
 
 
 def resolve(
-    method: Method, dtype: np.dtype[Any], target: np.dtype[Any], plan: Plan, size: tuple[int, int], rounding: str
+    method: Method,
+    dtype: np.dtype[Any],
+    target: np.dtype[Any],
+    plan: Plan,
+    size: tuple[int, int],
+    rounding: str,
+    *,
+    weighed: bool = False,
 ) -> Recipe:
     """Return how *method* pools native *dtype* into *target*; *size* is planes and interleaved channels.
 
-    Where it joins others, they are resolved when they run.
+    Where it joins others, they are resolved when they run. *weighed*: not every element counts as one.
     """
     kind = method.recipe
     if isinstance(kind, (Chain, Concat)):
         return Recipe((), "")
     even = rounding == "even" or target.kind == "f" or method.result != "mean"
-    if isinstance(kind, Fold) and plan.regular and isinstance(plan.divisor, str) and even:
+    if isinstance(kind, Fold) and plan.regular and isinstance(plan.divisor, str) and even and not weighed:
         types = dtypes.arithmetic(kind, method.result, dtype, target, plan.count)
         return Recipe(tasks(kind, types, plan, *size), kind.step, fused=True)
     asked: list[Task] = []

@@ -37,6 +37,8 @@ class Slab:
         The windows, and the engine that folds.
     seed, plane
         What random choices follow from, and the number of the first plane in the whole array.
+    weights
+        Of each element, broadcasting to x; bool where each counts once or not at all.
     """
 
     x: Array
@@ -47,6 +49,7 @@ class Slab:
     low: int
     plane: int = 0
     seed: int = 0
+    weights: Array | None = None
 
     @property
     def outs(self) -> tuple[int, ...]:
@@ -63,19 +66,32 @@ class Slab:
         """The values in a type whose sums are exact, or float64."""
         return self.x if self.x.dtype.kind in "biu" and self.x.dtype.itemsize < 8 else self.real
 
+    def weighed(self, values: Array) -> Array:
+        """Return *values* times their weights; what weighs nothing is zero, even if it is NaN or infinite."""
+        if self.weights is None:
+            return values
+        product = values if self.weights.dtype == bool else values * self.weights
+        return np.where(self.weights > 0, product, product.dtype.type(0))
+
+    def known(self, values: Array, combine: str) -> Array:
+        """Return *values*, the identity of *combine* in place of those that weigh nothing."""
+        if self.weights is None:
+            return values
+        return np.where(self.weights > 0, values, arrays.identity(getattr(kernels, combine), values.dtype))
+
     # Folds.
 
     def add(self, values: Array) -> Array:
-        """Return the sum of *values* over each window."""
-        return self.fold("add", values)
+        """Return the sum of *values* over each window, each times its weight."""
+        return self.fold("add", self.weighed(values))
 
     def larger(self, values: Array) -> Array:
         """Return the largest of *values* in each window; the lowest of the type where there is none."""
-        return self.fold("larger", values)
+        return self.fold("larger", self.known(values, "larger"))
 
     def smaller(self, values: Array) -> Array:
         """Return the smallest of *values* in each window; the highest of the type where there is none."""
-        return self.fold("smaller", values)
+        return self.fold("smaller", self.known(values, "smaller"))
 
     def mean(self, values: Array) -> Array:
         """Return the sum of *values* over each window by the plan's divisor."""
@@ -84,7 +100,8 @@ class Slab:
 
     def moments(self) -> Array:
         """Return the population variance of each window: (count, sum, squares about the mean) of parts are merged."""
-        held = np.stack([np.ones_like(self.real), self.real, np.zeros_like(self.real)], axis=-1)
+        ones = self.weighed(np.ones_like(self.real))
+        held = np.stack([ones, self.weighed(self.real), np.zeros_like(self.real)], axis=-1)
         merged = self.fold("moments", held.reshape(*self.x.shape[:-1], -1))
         count, sums, squares = (merged[..., part::3] for part in range(3))
         spread = squares + 0 * sums  # of infinities there is none
@@ -93,11 +110,12 @@ class Slab:
 
     def product(self) -> Array:
         """Return the product of each window; of integers exact, or refused where it might pass 64 bits."""
+        real = self.known(self.real, "multiply")
         if self.x.dtype.kind == "f":
-            return self.fold("multiply", self.real)
-        wide = self.x.astype(np.int64 if self.x.dtype.kind == "i" else np.uint64)
+            return self.fold("multiply", real)
+        wide = self.known(self.x.astype(dtypes.summed(self.x.dtype)), "multiply")
         limit = 2.0**63 if self.x.dtype.kind == "i" else 2.0**64
-        if (np.abs(self.fold("multiply", self.real)) > limit * (1 - 1e-9)).any():
+        if (np.abs(self.fold("multiply", real)) > limit * (1 - 1e-9)).any():
             raise InputError("products must fit in 64 bits", 'dtype="float64" of the input keeps their magnitude')
         return self.fold("multiply", wide)
 
@@ -133,22 +151,37 @@ class Slab:
 
     @cached_property
     def count(self) -> Array:
-        """Elements that are there in each window, by their shares; it broadcasts over planes and channels."""
+        """What the elements of each window weigh together, by their shares; it broadcasts to the result."""
+        if self.weights is not None:
+            return self.fold("add", self.weights.astype(np.float64))
+        return self.lying
+
+    @cached_property
+    def lying(self) -> Array:
+        """Elements of each window that lie in the input, by their shares."""
         return self._product([self._counts(number, include_pad=False) for number in range(len(self.outs))])
+
+    @cached_property
+    def valid(self) -> Array:
+        """Elements of each window that lie in the input and weigh something."""
+        if self.weights is None:
+            return self.lying
+        return self.fold("add", (self.weights > 0).astype(np.float64))
 
     @cached_property
     def there(self) -> Array:
         """Whether a window holds any element."""
-        return self.count > 0
+        return self.valid > 0
 
     @property
     def divisor(self) -> Array | float:
         """What means divide by; 1 in place of 0."""
         if not isinstance(self.plan.divisor, str):
             return self.plan.divisor
-        include_pad = self.plan.divisor == "window"
-        counts = [self._counts(number, include_pad=include_pad) for number in range(len(self.outs))]
-        found = self._product(counts)
+        found = self.count
+        if self.plan.divisor == "window":
+            whole = self._product([self._counts(number, include_pad=True) for number in range(len(self.outs))])
+            found = found + (whole - self.lying)
         return np.where(found > 0, found, 1.0)
 
     def _counts(self, number: int, *, include_pad: bool) -> Array:
@@ -204,40 +237,75 @@ class Slab:
     def filtered(self, window: Array) -> Array:
         """Return the sum of values times the *window* of weights, one for each tap."""
         total = np.zeros((len(self.x), *self.outs, self.x.shape[-1]))
-        for weight, tap in zip(window.flat, self.taps(self.real, 0.0), strict=True):
+        for weight, tap in zip(window.flat, self.taps(self.weighed(self.real), 0.0), strict=True):
             total += weight * tap
         return total
 
     def separable(self, weights: list[Array]) -> Array:
         """Return the mean over the taps that are there, weighed by the product of *weights* of each axis."""
-        held, sums = self.real, []
+        held = self._along(self.weighed(self.real), weights)
+        if self.weights is not None:
+            whole = self._along(self.weights.astype(np.float64), weights)
+        else:
+            whole = self._product([self._places(number)[1] @ factors for number, factors in enumerate(weights)])
+        return np.divide(held, whole, out=np.zeros_like(held), where=whole > 0)
+
+    def _along(self, values: Array, weights: list[Array]) -> Array:
+        """Return the sum of *values* over the taps that are there, times *weights* of each axis, axis by axis."""
         for number, factors in enumerate(weights):
             at, there = self._places(number)
-            sums.append(there @ factors)
             fewer = 0.0
             for tap, factor in enumerate(factors):
                 column = np.where(there[:, tap], at[:, tap], 0)
-                shape = [1] * held.ndim
+                shape = [1] * values.ndim
                 shape[1 + number] = -1
-                fewer = fewer + held.take(column, axis=1 + number) * (factor * there[:, tap]).reshape(shape)
-            held = np.asarray(fewer)
-        whole = self._product(sums)
-        return np.divide(held, whole, out=np.zeros_like(held), where=whole > 0)
+                fewer = fewer + values.take(column, axis=1 + number) * (factor * there[:, tap]).reshape(shape)
+            values = np.asarray(fewer)
+        return values
 
     # Order.
 
     def ordered(self, values: Array) -> Array:
         """Return the values of each window in order, (taps, planes, outputs ..., channels), those there first."""
-        top = np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-        held = np.empty((self.plan.taps, len(values), *self.outs, values.shape[-1]), values.dtype)
-        for number, tap in enumerate(self.taps(values, top)):
-            held[number] = tap
+        held = self.gathered(self.known(values, "smaller"), _highest(values.dtype))
         held.sort(axis=0)
         return held
 
+    @property
+    def shared(self) -> bool:
+        """Whether elements weigh other than one or nothing."""
+        return self.weights is not None and self.weights.dtype != bool
+
+    def voted(self) -> tuple[Array, Array]:
+        """Return the values of each window in order, and what they weigh up to each."""
+        held = self.gathered(self.known(self.x, "smaller"), _highest(self.x.dtype))
+        weights = np.broadcast_to(np.asarray(self.weights), self.x.shape)
+        order = held.argsort(axis=0, kind="stable")
+        weighed = np.take_along_axis(self.gathered(weights, 0.0), order, 0)
+        return np.take_along_axis(held, order, 0), weighed.cumsum(axis=0)
+
+    def gathered(self, values: Array, fill: Any) -> Array:
+        """Return the values of each window in scan order, (taps, planes, outputs ..., channels)."""
+        held = np.empty((self.plan.taps, len(values), *self.outs, values.shape[-1]), values.dtype)
+        for number, tap in enumerate(self.taps(values, fill)):
+            held[number] = tap
+        return held
+
+    def earliest(self) -> Array:
+        """Return the first value of each window in scan order that is there."""
+        if self.weights is None:
+            return self.picked(0)
+        found = np.zeros((len(self.x), *self.outs, self.x.shape[-1]), self.x.dtype)
+        wanted = np.ones(found.shape, bool)
+        weights = np.broadcast_to(self.weights, self.x.shape)
+        for tap, weight in zip(self.taps(self.x, 0), self.taps(weights, 0), strict=True):
+            here = wanted & (weight > 0)
+            found[here], wanted = tap[here], wanted & ~here
+        return self.chosen(found)
+
     def picked(self, favourite: int | None) -> Array:
-        """Return the value of the tap nearest to the *favourite* of k that is there; the middle one when None."""
-        held = self.x
+        """Return the value of the tap nearest to the *favourite* of k that lies in the input; the middle when None."""
+        held, weights = self.x, self.weights
         for number, axis in enumerate(self.plan.axes):
             at, there = self._places(number)
             wanted = axis.kernel // 2 if favourite is None else favourite
@@ -245,15 +313,19 @@ class Slab:
             nearest = distance.argmin(axis=1)[:, None]
             place = np.where(there.any(1), np.take_along_axis(at, nearest, 1)[:, 0], 0)
             held = held.take(place, axis=1 + number)
-        return self.chosen(held)
+            weights = None if weights is None else weights.take(place, axis=1 + number)
+        return self.chosen(held, None if weights is None else weights > 0)
 
-    def chosen(self, values: Array) -> Array:
+    def chosen(self, values: Array, there: Array | None = None) -> Array:
         """Return *values*, NaN where a window has none to choose from; integers have no such thing."""
-        if self.there.all():
+        there = self.there if there is None else there
+        if there.all():
             return values
+        if values.dtype.kind != "f" and self.weights is not None and values.dtype.itemsize < 8:
+            values = values.astype(np.float64)  # what stands for them is put in place of NaN afterwards
         if values.dtype.kind != "f":
             raise InputError("windows must hold a value to choose, got one of padding alone", "use less padding")
-        return np.where(self.there, values, np.nan).astype(values.dtype, copy=False)
+        return np.where(there, values, np.nan).astype(values.dtype, copy=False)
 
     def uniform(self) -> Array:
         """Return a number in [0, 1) for each output, by its place in the whole result (SplitMix64)."""
@@ -268,12 +340,18 @@ class Slab:
         return ((x ^ x >> np.uint64(31)) >> np.uint64(11)).reshape(planes, *self.outs, channels) / 2.0**53
 
 
+def _highest(dtype: np.dtype[Any]) -> Any:
+    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+
+
 def fold_axes(
     slab: Slab, tasks: tuple[recipes.Task, ...], folders: Sequence[Any], values: Array, target: Array | None
 ) -> Array:
     """Return *values* folded by *tasks*: outer axes one by one, then the last two; into *target* if given."""
     planes, low, first, stop, outer = len(values), slab.low, slab.first, slab.last, (1,)
-    if target is None:
+    result = target
+    if result is None:
+        result = np.empty((planes, *slab.outs, tasks[-1].channels), tasks[-1].types.result)
         values = np.require(values, tasks[0].types.source, ["C", "A"])
     for number, task in enumerate(tasks[:-1]):
         folded = np.empty((planes, stop - first, task.columns.out), task.types.result)
@@ -284,9 +362,6 @@ def fold_axes(
     last = tasks[-1]
     if last.rows is recipes.ONE:
         low = first = 0
-    result = target
-    if result is None:
-        result = np.empty((len(slab.x), *slab.outs, last.channels), last.types.result)
     width, out_width = (n * last.channels for n in (last.columns.length, last.columns.out))
     folders[-1](values.reshape(planes, -1, width), result.reshape(planes, -1, out_width), low, first, outer)
     return result

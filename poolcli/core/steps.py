@@ -199,25 +199,41 @@ def gated(slab: Slab, window: tuple[tuple[int, ...], tuple[float, ...]]) -> Arra
 
 
 def median(slab: Slab, lower: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
-    return quantile(slab, (0.5, "lower" if lower else "linear"))
+    if not slab.shared:
+        return quantile(slab, (0.5, "lower" if lower else "linear"))
+    ordered, passed = slab.voted()
+    low, high = at_rank(ordered, (2 * passed < passed[-1]).sum(0)), at_rank(ordered, (2 * passed <= passed[-1]).sum(0))
+    return nan_wins(slab, low if lower else between(low, high, np.full(low.shape, 0.5)))
 
 
 def quantile(slab: Slab, of: tuple[float, str]) -> Array:
     share, rule = of
-    ordered = slab.ordered(slab.x)
-    place = share * np.maximum(slab.count - 1, 0)
-    ranks = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
-    if rule != "linear":
-        return nan_wins(slab, at_rank(ordered, ranks[rule](place)))
-    low, high = (at_rank(ordered, step(place)).astype(np.float64) for step in (np.floor, np.ceil))
-    part = place - np.floor(place)
-    between = np.where(part == 0, low, low * (1 - part) + np.where(part == 0, 0, high) * part)
-    return nan_wins(slab, np.where(low == high, low, between))
+    place = share * np.maximum(slab.valid - 1, 0)
+    if slab.shared:  # weights are repetitions, scaled to one on average
+        ordered, passed = slab.voted()
+        scaled = passed * (slab.valid / slab.count)
+        low, high, near = (
+            at_rank(ordered, np.minimum((scaled <= rank).sum(0), slab.valid - 1))
+            for rank in (np.floor(place), np.ceil(place), np.rint(place))
+        )
+    else:
+        ordered = slab.ordered(slab.x)
+        low, high, near = (at_rank(ordered, rank) for rank in (np.floor(place), np.ceil(place), np.rint(place)))
+    chosen = {"lower": low, "higher": high, "nearest": near}
+    return nan_wins(slab, chosen[rule] if rule in chosen else between(low, high, place - np.floor(place)))
+
+
+def between(low: Array, high: Array, part: Array) -> Array:
+    """Return what lies *part* of the way from *low* to *high*, as float64; infinities of one sign are themselves."""
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    mixed = np.where(part == 0, low, low * (1 - part) + np.where(part == 0, 0, high) * part)
+    return np.where(low == high, low, mixed)
 
 
 def at_rank(ordered: Array, rank: Array) -> Array:
     """Return the values of a rank, which broadcasts over planes and channels."""
-    number = np.broadcast_to(rank.astype(np.intp), (1, *ordered.shape[1:]))
+    last = len(ordered) - 1
+    number = np.broadcast_to(np.clip(rank, 0, last).astype(np.intp), ordered.shape[1:])[None]
     found: Array = np.take_along_axis(ordered, number, 0)[0]
     return found
 
@@ -230,14 +246,17 @@ def nan_wins(slab: Slab, values: Array) -> Array:
 
 
 def mode(slab: Slab, sparse: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
-    """Return the most frequent value: the first of the longest runs in order."""
-    ordered, count = slab.ordered(slab.x), slab.count
-    best, most, run = ordered[0].copy(), np.zeros(ordered.shape[1:], np.intp), np.zeros(ordered.shape[1:], np.intp)
-    for number, value in enumerate(ordered):
-        run = np.where(value == ordered[number - 1], run + 1, 1) if number else run + 1
-        better = (run > most) & (number < count)
-        if sparse:
-            better &= value != 0
+    """Return the value with most votes: the first of the heaviest runs in order."""
+    if slab.shared:
+        ordered, passed = slab.voted()
+        votes = np.diff(passed, axis=0, prepend=0.0)
+    else:
+        ordered = slab.ordered(slab.x)
+        votes = np.stack([(number < slab.valid).astype(np.float64) for number in range(len(ordered))])
+    best, most, run = ordered[0].copy(), np.zeros(ordered.shape[1:]), np.zeros(ordered.shape[1:])
+    for number, (value, vote) in enumerate(zip(ordered, votes, strict=True)):
+        run = np.where(value == ordered[number - 1], run + vote, vote) if number else run + vote
+        better = (run > most) & ~(sparse & (value == 0))
         best[better], most[better] = value[better], run[better]
     if sparse:
         best[most == 0] = 0
@@ -260,7 +279,7 @@ def drawn(slab: Slab, _: Any) -> Array:
 
 
 def first(slab: Slab, _: Any) -> Array:
-    return slab.picked(0)
+    return slab.earliest()
 
 
 def center(slab: Slab, _: Any) -> Array:

@@ -1,0 +1,160 @@
+"""What does not count: NaN, nodata values, masks and weights become one weight for each element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, isnan
+from typing import TYPE_CHECKING, Any
+
+from poolcli.core.settings import setting
+from poolcli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[Any]
+
+NANS = ("propagate", "ignore", "error")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Which elements are missing, and what stands for a window that has too few others.
+
+    Parameters
+    ----------
+    nan
+        NaN wins ("propagate"), is missing ("ignore"), or is refused ("error").
+    nodata
+        A value, or several, that stands for missing elements.
+    min_valid
+        Elements that a window must have, or text as "50%" of those that lie in the input; else 1.
+    empty
+        What windows with fewer give: a number; "nan", the default for floats; or "error".
+    """
+
+    nan: str = setting("Input", f"{', '.join(NANS)}.", default="propagate", metavar="WHAT", choices=NANS)
+    nodata: Any = setting("Input", "Values that stand for missing elements.", default=None, metavar="V[,V...]")
+    min_valid: Any = setting("Window", "Elements that a window must have, or P%.", default=None, metavar="N|P%")
+    empty: Any = setting(
+        "Window",
+        "What windows with fewer give: nan, a number or error.",
+        default=None,
+        metavar="V",
+        choices=("nan", "error"),
+    )
+
+    def __post_init__(self) -> None:
+        if self.nan not in NANS:
+            raise UsageError(f"nan must be one of {', '.join(NANS)}, got {self.nan!r}")
+        parsed = {"nodata": _numbers(self.nodata), "min_valid": _least(self.min_valid), "empty": _empty(self.empty)}
+        for name, value in parsed.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is missing, or asked for in its place."""
+        return self != Missing()
+
+    def weigh(self, x: Array, weights: Array | None) -> Array | None:
+        """Return the weight of each element of *x* (bool where each counts once or not at all), or None for all one."""
+        import numpy as np
+
+        valid = None
+        if self.nan != "propagate" and x.dtype.kind == "f":
+            valid = ~np.isnan(x)
+            if self.nan == "error" and not (valid if weights is None else valid | (weights == 0)).all():
+                raise InputError("values must not be NaN", 'nan="ignore" leaves them out')
+        for value in self.nodata:
+            same = np.isnan(x) if isnan(value) and x.dtype.kind == "f" else x == value
+            valid = ~same if valid is None else valid & ~same
+        if valid is None or weights is None:
+            return valid if weights is None else weights
+        return valid & weights if weights.dtype == bool else np.where(valid, weights, 0.0)
+
+    def lacking(self, valid: Array, lying: Array) -> Array:
+        """Return which windows have too few *valid* elements of those *lying* in the input."""
+        import numpy as np
+
+        least = np.ceil(lying * self.min_valid) if isinstance(self.min_valid, float) else self.min_valid
+        lacking: Array = valid < np.maximum(least, 1)
+        return lacking
+
+    def fill(self, result: Array, lacking: Array, kind: str) -> Array:
+        """Return *result* with what stands for windows *lacking* elements; *kind* is of the dtype it becomes."""
+        import numpy as np
+
+        if kind in "iub" and result.dtype.kind == "f":  # a value that is there may not be the one to choose
+            lacking = lacking | np.isnan(result)
+        if not lacking.any():
+            return result
+        got = f"got {int(np.broadcast_to(lacking, result.shape).sum())} without"
+        if self.empty == "error":
+            raise InputError(f"windows must have enough valid elements, {got}", "empty=nan or a number stands for them")
+        value = float("nan") if self.empty is None else self.empty
+        if kind in "iub" and isnan(value):
+            raise InputError(f"windows of integers must have valid elements, {got}", "empty=0 stands for them")
+        return np.where(lacking, value, result)
+
+
+def combined(weights: ArrayLike | None, mask: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+    """Return *weights* where *mask* is not zero, as they broadcast to *shape*; bool if there is only a mask.
+
+    Raises
+    ------
+    UsageError
+        They do not broadcast, or are no weights.
+    """
+    import numpy as np
+
+    found: Array | None = None
+    for name, given in (("mask", mask), ("weights", weights)):
+        if given is None:
+            continue
+        array = np.asarray(given)
+        if array.dtype.kind not in "biuf":
+            raise UsageError(f"{name} must be numbers, got {array.dtype.name}")
+        try:
+            np.broadcast_shapes(array.shape, shape)
+        except ValueError:
+            raise UsageError(f"{name} must broadcast to the shape {shape}, got {array.shape}") from None
+        if name == "mask":
+            found = array != 0
+        elif not (np.isfinite(array).all() and (array >= 0).all()):
+            raise UsageError("weights must be finite and 0 or more")
+        else:
+            real = array.astype(np.float64)
+            found = real if found is None else real * found
+    return found
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    try:
+        return tuple(int(part) if str(part).strip().lstrip("+-").isdigit() else float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise UsageError(f"nodata must be numbers, got {value!r}") from None
+
+
+def _least(value: Any) -> int | float:
+    """Return the number of elements, or the share of those that are there as a float."""
+    text = str(1 if value is None else value).strip()
+    share = text.endswith("%") or isinstance(value, float)
+    try:
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        number = -1.0
+    if number < 0 or (share and number > 1) or (not share and number != ceil(number)):
+        raise UsageError(f"min_valid must be a whole number, or from 0% to 100%, got {value!r}")
+    return number if share else int(number)
+
+
+def _empty(value: Any) -> float | str | None:
+    if value is None or value == "error":
+        return value and str(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"empty must be nan, a number or error, got {value!r}") from None
