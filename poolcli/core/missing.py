@@ -12,6 +12,8 @@ from poolcli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from poolcli.core.layouts import Layout
+
     Array = NDArray[Any]
 
 NANS = ("propagate", "ignore", "error")
@@ -97,8 +99,12 @@ class Missing:
         return np.where(lacking, value, result)
 
 
-def combined(weights: ArrayLike | None, mask: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+def combined(
+    weights: ArrayLike | None, mask: ArrayLike | None, shape: tuple[int, ...], pooled: tuple[int, ...] = ()
+) -> Array | None:
     """Return *weights* where *mask* is not zero, as they broadcast to *shape*; bool if there is only a mask.
+
+    An array with the lengths of the *pooled* axes alone is the same for all other axes.
 
     Raises
     ------
@@ -112,6 +118,8 @@ def combined(weights: ArrayLike | None, mask: ArrayLike | None, shape: tuple[int
         if given is None:
             continue
         array = np.asarray(given)
+        if array.shape == tuple(shape[axis] for axis in pooled):
+            array = array.reshape([length if axis in pooled else 1 for axis, length in enumerate(shape)])
         if array.dtype.kind not in "biuf":
             raise UsageError(f"{name} must be numbers, got {array.dtype.name}")
         try:
@@ -126,6 +134,26 @@ def combined(weights: ArrayLike | None, mask: ArrayLike | None, shape: tuple[int
             real = array.astype(np.float64)
             found = real if found is None else real * found
     return found
+
+
+def within(lengths: ArrayLike, layout: Layout, shape: tuple[int, ...]) -> Array:
+    """Return where each of N sequences of *shape* still lasts, as a mask.
+
+    Raises
+    ------
+    UsageError
+        There is no N and one pooled axis, or not a length for each sequence.
+    """
+    import numpy as np
+
+    ends = np.asarray(lengths)
+    if "N" not in layout.letters or len(layout.pooled) != 1:
+        raise UsageError(f"lengths must be of sequences, as NTC, got layout {layout.letters}")
+    batch, (axis,) = layout.letters.index("N"), layout.pooled
+    if ends.shape != (shape[batch],) or ends.dtype.kind not in "iu" or not ((ends >= 0) & (ends <= shape[axis])).all():
+        raise UsageError(f"lengths must be {shape[batch]} whole numbers from 0 to {shape[axis]}, got {ends.tolist()}")
+    places = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return places < ends.reshape([-1 if i == batch else 1 for i in range(len(shape))])
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

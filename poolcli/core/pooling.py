@@ -133,14 +133,30 @@ def pool(
         empty = 0 if empty is None else empty
     missing = Missing(nan, nodata, min_valid, empty)
     pooled = run(
-        source, method_, window,
-        layout=layout or guest.layout, dtype=None if dtype is None else dtypes.named(dtype), rounding=rounding, out=out,
-        weights=combined(weights, mask, source.shape), missing=missing, also=() if guest.mask is None else ("lacking",),
-        engine=engine, threads=threads,
-    )  # fmt: skip
+        source,
+        method_,
+        window,
+        layout=layout or guest.layout,
+        dtype=None if dtype is None else dtypes.named(dtype),
+        rounding=rounding,
+        out=out,
+        weights=_weights(weights, mask, source.shape, layout or guest.layout),
+        missing=missing,
+        also=() if guest.mask is None else ("lacking",),
+        engine=engine,
+        threads=threads,
+    )
     if guest.mask is not None:
         return np.ma.array(pooled.array, mask=pooled.also["lacking"])
     return guest.back(pooled.array)
+
+
+def _weights(
+    weights: ArrayLike | None, mask: ArrayLike | None, shape: tuple[int, ...], layout: str | None
+) -> Array | None:
+    if weights is None and mask is None:
+        return None
+    return combined(weights, mask, shape, layouts.resolve(layout, shape).pooled)
 
 
 def _method(given: str | tuple[str, ArrayLike]) -> Method:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core.settings import setting
-from poolcli.errors import DifferenceError, InputError, PoolError, UsageError
+from poolcli.errors import DifferenceError, InputError, UsageError
+from poolcli.jobs.request import held
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def check(record: Record, result: Array, expect: Expect) -> None:
     """
     import numpy as np
 
-    wanted = _read(expect.expect)
+    wanted = held(expect.expect)
     if wanted.shape != result.shape:
         raise InputError(f"{expect.expect} must have the result's shape {result.shape}, got {wanted.shape}")
     given, hoped = (array.astype(np.float64) for array in (result, wanted))
@@ -72,23 +73,13 @@ def check(record: Record, result: Array, expect: Expect) -> None:
     )
 
 
-def _read(name: str) -> Array:
-    from poolcli.jobs.request import MAX_PIXELS
-    from poolcli.media import contents, files
-
-    try:
-        return contents.decode(files.read(name), max_pixels=MAX_PIXELS).pixels
-    except PoolError as error:
-        raise error.about(files.shown(name)) from error
-
-
 def _window(record: Record, index: tuple[int, ...]) -> str:
     """Return the input's values in the window of the output at *index*, as text."""
     import numpy as np
 
     if record.outline is None:
         return "?"
-    source, layout = _read(record.job.input), record.outline.layout
+    source, layout = held(record.job.input), record.outline.layout
     places: list[Any] = list(index)
     for letter, axis in zip(layout.pooled, record.outline.plan.axes, strict=True):
         start, stop = axis.span(index[letter])

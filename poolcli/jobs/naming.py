@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Formatter
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ class Job:
 
     *format* is None when the input's own is kept; *force* means that an existing output may be replaced. A batch adds
     what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped. *level*
-    is how many times the input is pooled.
+    is how many times the input is pooled, *counts* where the valid elements of its windows are written.
     """
 
     input: str
@@ -45,6 +45,7 @@ class Job:
     force: bool = False
     skip: str | None = None
     level: int = 1
+    counts: str | None = None
 
 
 def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
@@ -60,6 +61,11 @@ def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
     levels = range(1, (output.levels or 1) + 1)
     several = len(inputs) * len(levels) > 1
     jobs = [_job(name, output, request, level, several=several) for name in inputs for level in levels]
+    if output.valid_count is not None:
+        if several or formats.by_suffix(output.valid_count) is not formats.by_name("npy"):
+            raise UsageError(f"valid_count must be an .npy for one output, got {output.valid_count!r}")
+        jobs = [replace(jobs[0], counts=output.valid_count)]
+        check([replace(jobs[0], output=output.valid_count)], force=output.force)
     check(jobs, force=output.force)
     return jobs
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poolcli.core import methods
 from poolcli.core.geometry import Window, one_of
+from poolcli.core.missing import Missing
 from poolcli.core.settings import setting, settle, whole
 from poolcli.errors import PoolError, UsageError
 from poolcli.media import formats
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from poolcli.core.methods import Method
     from poolcli.media.formats import Format
 
@@ -58,6 +61,12 @@ class Request:
     )
     key: str | None = setting("Input", "Which array of an .npz.", default=None, metavar="NAME")
     max_pixels: int = setting("Input", "Refuse larger pictures; K, M and G count.", default="1G", metavar="N")
+    missing: Missing = field(default_factory=Missing)
+    mask: str | None = setting(
+        "Input", "Picture or .npy: elements count where it is not 0.", default=None, metavar="FILE"
+    )
+    weights: str | None = setting("Input", "Picture or .npy: what each element weighs.", default=None, metavar="FILE")
+    lengths: str | None = setting("Input", ".npy: how long each of N sequences is.", default=None, metavar="FILE")
     dtype: str | None = setting(
         "Output", "Of the result, as uint8 or f32; rounds and saturates.", default=None, metavar="NAME"
     )
@@ -72,6 +81,11 @@ class Request:
     picture: Picture = field(default_factory=Picture)
     engine: str = setting("Run", "auto, numba or numpy.", default="auto", metavar="NAME", choices=ENGINES)
     threads: int | None = setting("Run", "Else all usable processors.", default=None, short="-t", metavar="N")
+
+    @property
+    def weighs(self) -> bool:
+        """Whether files say what elements weigh."""
+        return any(name is not None for name in (self.mask, self.weights, self.lengths))
 
     def __post_init__(self) -> None:
         settle(self, method=method, max_pixels=partial(whole, "max_pixels"))
@@ -88,13 +102,18 @@ def method(token: str) -> Method:
     name, _, path = token.partition(":")
     if not (path and name in methods.METHODS and methods.METHODS[name].weighs):
         return methods.lookup(token)
+    return methods.weighed(name, held(path), token)
+
+
+@lru_cache(maxsize=8)  # the same for every input of a run
+def held(path: str) -> NDArray[Any]:
+    """Return what a file beside the inputs holds; an error names it."""
     from poolcli.media import contents, files
 
     try:
-        weights = contents.decode(files.read(path), max_pixels=MAX_PIXELS).pixels
+        return contents.decode(files.read(path), max_pixels=MAX_PIXELS).pixels
     except PoolError as error:
         raise error.about(files.shown(path)) from error
-    return methods.weighed(name, weights, token)
 
 
 @dataclass(frozen=True)
@@ -112,6 +131,9 @@ class Output:
         "Output", f"{', '.join(WRITTEN)}.", default=None, short="-F", metavar="NAME", choices=WRITTEN
     )
     force: bool = setting("Output", "Replace existing outputs.", default=False, short="-f")
+    valid_count: str | None = setting(
+        "Output", "Write how many elements of each window count: .npy, for one input.", default=None, metavar="FILE"
+    )
     levels: int | None = setting(
         "Output", f"Pool 1 to N times, each level from unrounded values; {LEVELS}.", default=None, metavar="N"
     )

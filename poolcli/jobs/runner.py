@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from poolcli.core import layouts
 from poolcli.errors import InputError, LimitError, PoolError, UsageError
 from poolcli.jobs.records import Record, Side
+from poolcli.jobs.request import held
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from poolcli.core.geometry import Window
+    from poolcli.core.missing import Missing
     from poolcli.jobs.naming import Job
     from poolcli.jobs.request import Request
     from poolcli.media.contents import Found
@@ -156,9 +158,11 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     for one in unrounded:
         outline = pooling.outline(shape, source, request.method, one, layout=layout)
         shape, source = outline.shape, outline.dtype
+    missing = _missing(request, header)
     outline = pooling.outline(
-        shape, source, request.method, window, layout=layout, asked=asked, rounding=request.rounding
-    )
+        shape, source, request.method, window,
+        layout=layout, asked=asked, rounding=request.rounding, missing=missing, weighed=request.weighs,
+    )  # fmt: skip
     if job.output is not None:
         formats.check(target, outline.shape, outline.dtype.name, header.mode)
     record = Record(
@@ -173,6 +177,8 @@ def _windows(job: Job, request: Request) -> list[Window]:
     """Return the windows that are pooled one after another, all but the last unrounded."""
     if job.level == 1:
         return [request.window]
+    if not request.method.nests and (request.weighs or request.missing.asked):
+        raise UsageError(f"levels of {request.method.token} must be pooled without weights and missing data")
     return [request.window.level(job.level)] if request.method.nests else [request.window] * job.level
 
 
@@ -190,7 +196,7 @@ def _done(
     with watch.stage("decode"):
         content = prospect.found.read()
     *unrounded, window = prospect.windows
-    array = content.pixels
+    array, job = content.pixels, prospect.record.job
     how: dict[str, Any] = {"engine": request.engine, "threads": request.threads, "ahead": ahead}
     for one in unrounded:
         between = pooling.run(array, request.method, one, layout=prospect.layout, **how)
@@ -198,10 +204,16 @@ def _done(
         watch.add(between.seconds)
     pooled = pooling.run(
         array, request.method, window,
-        layout=prospect.layout, dtype=prospect.dtype, rounding=request.rounding, **how,
+        layout=prospect.layout, dtype=prospect.dtype, rounding=request.rounding,
+        weights=_weights(request, array.shape, prospect.layout), missing=_missing(request, content.header),
+        also=("valid",) if job.counts else (), **how,
     )  # fmt: skip
     watch.add(pooled.seconds)
-    job, result = prospect.record.job, prospect.record.result
+    result = prospect.record.result
+    if job.counts is not None:
+        with watch.stage("write"):
+            counts = contents.encode(pooled.also["valid"], formats.by_name("npy"), None)
+            write(job.counts, counts, overwrite=job.force)
     if job.output is not None and result is not None:
         with watch.stage("encode"):
             buffers = contents.encode(pooled.array, prospect.target, content.meta, quality=request.picture.quality)
@@ -213,6 +225,27 @@ def _done(
         choice=pooled.choice, threads=pooled.threads, warnings=warnings,
     )  # fmt: skip
     return record, pooled.array
+
+
+def _missing(request: Request, header: Header) -> Missing:
+    """Return what is missing: what was asked for, and the file's own nodata value."""
+    asked = request.missing
+    return asked if asked.nodata or header.nodata is None else replace(asked, nodata=header.nodata)
+
+
+def _weights(request: Request, shape: tuple[int, ...], layout: str | None) -> NDArray[Any] | None:
+    """Return what each element of an array weighs by the files that were named, or None where each weighs one."""
+    from poolcli.core.missing import combined, within
+
+    if not request.weighs:
+        return None
+    resolved = layouts.resolve(layout, shape)
+    mask, weights = (None if name is None else held(name) for name in (request.mask, request.weights))
+    found = combined(weights, mask, shape, resolved.pooled)
+    if request.lengths is None:
+        return found
+    lasting = within(held(request.lengths), resolved, shape)
+    return lasting if found is None else found * lasting
 
 
 def _named(dtype: str | None) -> np.dtype[Any] | None:

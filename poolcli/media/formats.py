@@ -102,6 +102,8 @@ class Header:
         Pictures in the file; the first is used.
     orientation
         EXIF orientation 1 to 8 that the file asks for, or None.
+    nodata
+        The value that stands for missing elements (GDAL's tag of TIFF), or None.
     """
 
     format: str
@@ -111,6 +113,7 @@ class Header:
     bits: int
     frames: int = 1
     orientation: int | None = None
+    nodata: float | None = None
 
     @property
     def picture(self) -> bool:

@@ -46,7 +46,7 @@ def look(data: bytes, max_pixels: int) -> Source:
     dpi = _dpi(tags)
     orientation, block, notes = exif.read(lambda: tags)
     dtype, mode, channels = _kind(page)
-    header = Header("tiff", (*size[:2], *channels), dtype, mode, page.bitspersample, frames, orientation)
+    header = Header("tiff", (*size[:2], *channels), dtype, mode, page.bitspersample, frames, orientation, _nodata(page))
     return Source(header, partial(_decode, data, page), Meta(page.iccprofile, block, dpi), notes)
 
 
@@ -86,6 +86,15 @@ def _check_segments(page: tifffile.TiffPage, size: int) -> None:
 
 # The most bytes that one byte can stand for: nothing, LZW, deflate (two codes), PackBits.
 _EXPANSION = {1: 1, 5: 4096, 8: 1100, 32946: 1100, 32773: 64}
+
+
+def _nodata(page: tifffile.TiffPage) -> float | None:
+    """Return the value that GDAL's tag says stands for missing elements."""
+    tag = page.tags.get(42113)
+    try:
+        return None if tag is None else float(str(tag.value).strip("\0 "))
+    except ValueError:
+        return None
 
 
 def _dpi(tags: Image.Exif) -> tuple[float, float] | None:
