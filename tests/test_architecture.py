@@ -136,7 +136,7 @@ def test_every_step_of_the_method_table_stands_where_steps_stand(name):
 def functions(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node.name, node.end_lineno - node.lineno + 1 - documented(node)
+            yield node.name, node.end_lineno - node.body[0].lineno + 1 - documented(node)  # parameters stand one a line
 
 
 def documented(node):

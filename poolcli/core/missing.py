@@ -36,7 +36,7 @@ class Missing:
     """
 
     nan: str = setting("Input", f"{', '.join(NANS)}.", default="propagate", metavar="WHAT", choices=NANS)
-    nodata: Any = setting("Input", "Values that stand for missing elements.", default=None, metavar="V[,V...]")
+    nodata: Any = setting("Input", "Values that stand for missing elements.", default=None, metavar="V[,V]")
     min_valid: Any = setting("Window", "Elements that a window must have, or P%.", default=None, metavar="N|P%")
     empty: Any = setting(
         "Window",

@@ -263,16 +263,9 @@ def run(
     result = _checked(out, source, outlined.shape, outlined.dtype)
     told = {name: np.zeros(outlined.shape, execution.ALSO[name]) for name in also}
     if method.joins:
-        options: dict[str, Any] = {"layout": resolved.letters, "engine": engine, "threads": threads, "ahead": ahead}
-        options |= {"weights": weights, "missing": missing}
-        if also:
-            raise UsageError(
-                f"method {method.token!r} must be pooled without counts of valid elements or a masked array"
-            )
-        pooled = _chained if isinstance(method.recipe, Chain) else _beside
-        targets = resolved.stack(result, len(method.parts)) if method.parts else [result]
-        done = pooled(source, method, window, targets, {**options, "rounding": rounding})
-        return replace(done, array=result, plan=plan)
+        how: dict[str, Any] = {"engine": engine, "threads": threads, "ahead": ahead, "rounding": rounding}
+        how |= {"layout": resolved.letters, "weights": weights, "missing": missing}
+        return replace(_joined(source, method, window, outlined, result, also, how), array=result, plan=plan)
     with heard() as warnings:
         ready = engines.prepare(engine if result.size else "numpy", outlined.recipe, threads=threads, ahead=ahead)
     begin = time.perf_counter()
@@ -287,21 +280,37 @@ def run(
     return Pooling(result, resolved, plan, ready.choice, ready.threads, seconds, tuple(warnings), told)
 
 
-def _chained(source: Array, method: Method, window: Window, targets: list[Array], options: dict[str, Any]) -> Pooling:
+def _joined(
+    source: Array,
+    method: Method,
+    window: Window,
+    outlined: Outline,
+    result: Array,
+    also: tuple[str, ...],
+    how: dict[str, Any],
+) -> Pooling:
+    """Pool by the methods that *method* joins."""
+    if also:
+        raise UsageError(f"method {method.token!r} must be pooled without counts, and not of a masked array")
+    if isinstance(method.recipe, Chain):
+        return _chained(source, method.recipe, window, result, how)
+    return _beside(source, method, window, outlined.layout.stack(result, len(method.parts)), how)
+
+
+def _chained(source: Array, chain: Chain, window: Window, result: Array, how: dict[str, Any]) -> Pooling:
     """Pool by one method at stride 1, keeping the size, then by another."""
-    first, then = map(methods.lookup, (method.recipe.first, method.recipe.then))  # type: ignore[union-attr]  # a Chain
-    between = run(source, first, Window(window.kernel, 1, "same", window.dilation), **options)
-    (result,) = targets
-    how = {**options, "weights": None, "missing": PLAIN}
+    first, then = map(methods.lookup, (chain.first, chain.then))
+    between = run(source, first, Window(window.kernel, 1, "same", window.dilation), **how)
+    how |= {"weights": None, "missing": PLAIN}
     done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
     return replace(done, seconds=added(between.seconds, done.seconds))
 
 
-def _beside(source: Array, method: Method, window: Window, targets: list[Array], options: dict[str, Any]) -> Pooling:
+def _beside(source: Array, method: Method, window: Window, targets: list[Array], how: dict[str, Any]) -> Pooling:
     """Pool by several methods into the channels of the result, one after another."""
     seconds: dict[str, float] = {}
     for part, target in zip(method.parts, targets, strict=True):
-        done = run(source, part, window, dtype=target.dtype, out=target, **options)
+        done = run(source, part, window, dtype=target.dtype, out=target, **how)
         seconds = added(done.seconds, seconds)
     return replace(done, seconds=seconds)
 

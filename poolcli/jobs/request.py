@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,6 @@ class Request:
             Layout(self.layout)
 
 
-@lru_cache(maxsize=64)
 def method(token: str) -> Method:
     """Return the method that *token* spells, with the weights that its file holds."""
     name, _, path = token.partition(":")
@@ -105,9 +105,21 @@ def method(token: str) -> Method:
     return methods.weighed(name, held(path), token)
 
 
-@lru_cache(maxsize=8)  # the same for every input of a run
 def held(path: str) -> NDArray[Any]:
     """Return what a file beside the inputs holds; an error names it."""
+    try:
+        found = os.stat(path)
+    except OSError:  # a pipe, or what reading tells
+        return _held(path)
+    return _kept(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=8)  # the same for every input of a run
+def _kept(path: str, *_: int) -> NDArray[Any]:
+    return _held(path)
+
+
+def _held(path: str) -> NDArray[Any]:
     from poolcli.media import contents, files
 
     try:
