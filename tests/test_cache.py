@@ -19,7 +19,7 @@ from poolcli.core.methods import METHODS
 def kernel_of(method):
     """Return the fold and the types of 2 x 2 windows of float64."""
     f8 = np.dtype("f8")
-    ((task,),) = recipes.resolve(METHODS[method], f8, f8, Window(2).plan((4, 4)), 1, 1).parts
+    (task,) = recipes.resolve(METHODS[method], f8, f8, Window(2).plan((4, 4)), (1, 1), "even").tasks
     return task.fold, task.types
 
 
@@ -86,12 +86,20 @@ def test_a_folder_that_is_a_link_is_not_trusted(tmp_path):
     assert not os.listdir(tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize("damage", [b"", b"garbage", None], ids=["empty", "garbage", "cut"])
-def test_a_damaged_cache_costs_no_result_and_is_mended(folder, filled, damage):
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"word\n", None], ids=["empty", "garbage", "no-code", "cut"])
+def test_a_damaged_kernel_is_none(folder, filled, damage):
     shutil.copytree(filled, folder)
     (path,) = cache.folder().glob("*.o")
     sound = path.read_bytes()
+    assert cache.read(path) is not None
     path.write_bytes(sound[: len(sound) // 2] if damage is None else damage)
+    assert cache.read(path) is None
+
+
+def test_a_damaged_cache_costs_no_result_and_is_mended(folder, filled):
+    shutil.copytree(filled, folder)
+    (path,) = cache.folder().glob("*.o")
+    path.write_bytes(path.read_bytes()[:-1])
     for _ in range(2):
         done = pooled()
         assert (done.stdout, done.stderr) == ("[[5.0, 7.0], [13.0, 15.0]]\n", "")
@@ -116,8 +124,8 @@ def test_every_method_and_dtype_is_among_the_sixty_kernels_that_are_warmed():
             for target in (dtypes.natural(method, dtype), dtype):
                 for kernel in (2, 3, 15, 31, 100, 255):
                     plan = Window(kernel, padding=kernel // 2).plan((kernel, kernel))
-                    for part in recipes.resolve(method, dtype, target, plan, 1, 1).parts:
-                        assert {(task.fold, task.types) for task in part} <= warmed.keys()
+                    tasks = recipes.resolve(method, dtype, target, plan, (1, 1), "even").tasks
+                    assert {(task.fold, task.types) for task in tasks} <= warmed.keys()
 
 
 @pytest.mark.usefixtures("folder")

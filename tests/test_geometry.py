@@ -129,6 +129,10 @@ def test_stride_is_the_kernel_unless_given():
     assert facts(Window(3, 1)) != facts(Window(3))
 
 
+def test_none_is_not_given():
+    assert facts(Window(None, None, None)) == facts(Window(2, 2, 0))
+
+
 def test_one_number_stands_for_both_axes():
     assert facts(Window(3, 2, 1, 2)) == facts(Window((3, 3), (2, 2), (1, 1), (2, 2)))
 

@@ -7,22 +7,23 @@ import oracle
 import pytest
 
 import poolcli
-from poolcli.core import bands, kernels, recipes
+from poolcli.core import bands, kernels, recipes, steps
 from poolcli.core.dtypes import named
 from poolcli.core.geometry import Window
-from poolcli.core.methods import METHODS, Fold, Joined, Method
+from poolcli.core.methods import METHODS, Fold, Method, Step
 
 
 @kernels.combining(np.multiply, 1, "float64")
-def multiply(a, b):
+def times(a, b):
     return a * b
 
 
 @pytest.fixture
 def product(monkeypatch):
-    """Add a method at run time: a row, and one step of one line."""
-    monkeypatch.setattr(kernels, "multiply", multiply, raising=False)
-    row = Method("product", "product", "prod x", None, "-", Fold("same", "multiply", "keep"), "sum")
+    """Add a method at run time: a row, and one step of one line; another for windows that kernels do not know."""
+    monkeypatch.setattr(kernels, "times", times, raising=False)
+    monkeypatch.setattr(steps, "times", lambda slab, _: slab.fold("times", slab.real), raising=False)
+    row = Method("product", "product", "prod x", Fold("same", "times", "keep", "times"), "sum")
     monkeypatch.setitem(METHODS, "product", row)
 
 
@@ -33,16 +34,18 @@ def test_a_new_fold_is_a_row_and_a_step_for_both_engines(engine):
     for kernel, stride, padding in (((3, 2), (1, 2), ((1, 1), (0, 1))), ((9, 9), (1, 1), ((4, 4), (4, 4)))):
         result = poolcli.pool(array, "product", kernel, stride, padding, engine=engine)
         np.testing.assert_array_equal(result, oracle.pool(array, "prod", kernel, stride, padding))
+    result = poolcli.pool(array, "product", to=(4, 5), engine=engine)
+    np.testing.assert_array_equal(result, oracle.pool(array, "prod", to=(4, 5)))
 
 
-@pytest.mark.usefixtures("product")
-def test_a_new_joined_method_is_a_row(monkeypatch):
-    row = Method("spread", "spread", "max x - min x", None, "-", Joined(("max", "min"), "difference"), "extent")
-    monkeypatch.setitem(METHODS, "spread", row)
+def test_a_new_method_without_a_kernel_is_a_row_and_a_step(monkeypatch):
+    monkeypatch.setattr(steps, "middle", lambda slab, _: (slab.larger(slab.real) + slab.smaller(slab.real)) / 2, False)
+    monkeypatch.setitem(METHODS, "middle", Method("middle", "midrange", "(max x + min x) / 2", Step("sums", "middle")))
     array = np.random.default_rng(0).integers(-128, 128, (40, 41), "int8")
-    for engine in ("numpy", "numba"):
-        result = poolcli.pool(array, "spread", 3, 2, 1, engine=engine)
-        np.testing.assert_array_equal(result, oracle.pool(array, "range", (3, 3), (2, 2), ((1, 1), (1, 1))))
+    low, high = (
+        oracle.pool(array, method, (3, 3), (2, 2), ((1, 1), (1, 1))).astype(float) for method in ("min", "max")
+    )
+    np.testing.assert_array_equal(poolcli.pool(array, "middle", 3, 2, 1, engine="numpy"), (low + high) / 2)
 
 
 # The parts of the kernel, uncompiled.
@@ -55,7 +58,7 @@ class Buffers:
         self.x = x
         plan = Window(**window).plan(x.shape)
         dtype = named(x.dtype)
-        ((self.task,),) = recipes.resolve(METHODS[method], dtype, dtype, plan, 1, 1).parts
+        (self.task,) = recipes.resolve(METHODS[method], dtype, dtype, plan, (1, 1), "even").tasks
         rows, columns = (axis.trimmed() for axis in plan.axes)
         tile, self.width = columns.out, (columns.out - 1) * columns.stride + columns.reach + 1
         fields = bands._columns(self.task, columns, tile, self.width)  # noqa: SLF001 -- what a kernel is told

@@ -205,11 +205,11 @@ WEIGHTS = Parameter(":FILE", "a .npy file of the window's weights", str)
 _ROWS = (
     Method(
         "max", "largest value", "max x", Fold("same", "larger", "keep", "largest"), "same",
-        torch="MaxPool2d", also=("maximum", "greatest"), nests=True,
+        torch="MaxPool2d", also=("maximum", "greatest", "largest"), nests=True,
     ),
     Method(
         "min", "smallest value", "min x", Fold("same", "smaller", "keep", "smallest"), "same",
-        torch="-MaxPool2d(-x)", also=("minimum", "least"), nests=True,
+        torch="-MaxPool2d(-x)", also=("minimum", "least", "smallest"), nests=True,
     ),
     Method(
         "avg", "mean", "sum x / n", Fold("same", "add", "mean", "mean"),
@@ -218,7 +218,7 @@ _ROWS = (
     ),
     Method(
         "sum", "sum", "sum x", Fold("same", "add", "keep", "total"), "sum",
-        torch="AvgPool2d(divisor_override=1)", nests=True,
+        torch="AvgPool2d(divisor_override=1)", nests=True, also=("total",),
     ),
     Method(
         "l2", "root of the mean of squares", "sqrt(sum x^2 / n)",
