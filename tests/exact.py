@@ -24,16 +24,21 @@ def infinite(value):
     return isinstance(value, float) and math.isinf(value)
 
 
+def endless(value):
+    """Whether a number is infinite or NaN."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def exact(value):
-    """Return a number as a fraction, or an infinity as it is."""
-    return value if infinite(value) else Fraction(value)
+    """Return a number as a fraction, or an infinity or NaN as it is."""
+    return value if endless(value) else Fraction(value)
 
 
 def exact_sum(numbers):
-    """Return the sum as a fraction; infinities of one sign give that infinity, of both NaN."""
+    """Return the sum as a fraction; infinities of one sign give that infinity, of both (or with NaN) NaN."""
     if all(type(number) is int for number in numbers):
         return Fraction(sum(numbers))
-    ends = {number for number in numbers if infinite(number)}
+    ends = {number for number in numbers if endless(number)}
     if ends:
         return sum(ends)
     ratios = [number.as_integer_ratio() for number in numbers]

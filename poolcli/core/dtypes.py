@@ -175,9 +175,14 @@ def check_sum(values: NDArray[Any], count: int) -> None:
         )
 
 
+def _half_up(values: NDArray[Any]) -> NDArray[Any]:
+    part, whole = np.modf(values)  # adding a half would round by itself
+    return np.asarray(whole + (part >= 0.5) - (part < -0.5))
+
+
 ROUNDINGS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "even": np.rint,
-    "up": lambda values: np.asarray(np.floor(values + 0.5)),
+    "up": _half_up,
     "floor": np.floor,
 }
 

@@ -104,15 +104,15 @@ def multiply(a, b):
 
 
 def merged(a, b, out=None, **_):
-    """Return the moments (count, sum, squares about the mean) of two parts together.
+    """Return the moments (count, sum in two parts, squares about the mean) of two parts together.
 
     Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance (1983), formula 2.1.
     """
-    (n, s, q), (m, t, p) = ([x[..., part::3] for part in range(3)] for x in (a, b))
-    apart, within = n * t - m * s, n * m * (n + m)
+    (n, s, r, q), (m, t, u, p) = ([x[..., part::4] for part in range(4)] for x in (a, b))
+    apart, within = n * t - m * s + (n * u - m * r), n * m * (n + m)
     between = np.divide(apart * apart, within, out=np.zeros_like(apart), where=within > 0)
     result = np.empty_like(a) if out is None else out
-    result[..., 0::3], result[..., 1::3], result[..., 2::3] = n + m, s + t, q + p + between
+    result[..., 0::4], result[..., 1::4], result[..., 2::4], result[..., 3::4] = n + m, s + t, r + u, q + p + between
     return result
 
 

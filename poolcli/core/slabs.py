@@ -99,12 +99,17 @@ class Slab:
         return found
 
     def moments(self) -> Array:
-        """Return the population variance of each window: (count, sum, squares about the mean) of parts are merged."""
-        ones = self.weighed(np.ones_like(self.real))
-        held = np.stack([ones, self.weighed(self.real), np.zeros_like(self.real)], axis=-1)
+        """Return the population variance of each window, of parts that are merged.
+
+        Values go in two: sums of the first 24 bits, and their products with counts, are exact where all are alike, so
+        that noise about a large mean is not lost.
+        """
+        high = (self.real.view(np.int64) & -(2**29)).view(np.float64)
+        parts = (self.weighed(part) for part in (np.ones_like(high), high, self.real - high))
+        held = np.stack([*parts, np.zeros_like(high)], axis=-1)
         merged = self.fold("moments", held.reshape(*self.x.shape[:-1], -1))
-        count, sums, squares = (merged[..., part::3] for part in range(3))
-        spread = squares + 0 * sums  # of infinities there is none
+        count, _, low, squares = (merged[..., part::4] for part in range(4))
+        spread = squares + 0 * low  # of infinities there is none
         found: Array = np.divide(spread, count, out=np.zeros_like(count), where=count > 0)
         return found
 

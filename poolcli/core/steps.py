@@ -266,12 +266,13 @@ def mode(slab: Slab, sparse: bool) -> Array:  # noqa: FBT001 -- every step has t
 def drawn(slab: Slab, _: Any) -> Array:
     """Return a value drawn with a chance in proportion to it, by the output's place and the seed."""
     x = refuse_negative(slab.real, "stochastic-sample")
-    goal = slab.uniform() * slab.add(x)
-    found, passed = np.zeros(goal.shape), np.zeros(goal.shape)
+    whole = slab.add(x)
+    goal, found, passed = slab.uniform() * whole, np.zeros(whole.shape), np.zeros(whole.shape)
     for tap in slab.taps(x, 0.0):
         here = (passed <= goal) & (tap > 0)
         found[here] = tap[here]
         passed += tap
+    found[np.isinf(whole)] = np.inf
     return nan_wins(slab, found)
 
 
