@@ -174,7 +174,8 @@ METHOD_CASES = (
         MethodCase(token, 4)
         for token in ("lp:2", "norm:2", "mixed", "mixed:0.3", "quantile:0.9", "blur", "maxblur", "prod")
     ),
-    *(MethodCase(token, 16) for token in ("lp:2.7", "lp:0.5", "norm:3", "gem", "gem:1.5", "std", "var")),
+    *(MethodCase(token, 16) for token in ("lp:2.7", "lp:0.5", "norm:3", "gem", "gem:1.5", "std")),
+    MethodCase("var", 32),
     *(MethodCase(token, 16) for token in ("lse", "lse:0.1", "lse:-2", "soft", "soft:0.1", "soft:-1")),
     MethodCase("stochastic", 8, nonnegative=True),
 )

@@ -194,6 +194,8 @@ class Window:
                 wanted = "x".join(map(str, kernel))
                 raise UsageError(f"kernel must be that of the weights, {wanted}, got {self.kernel}", f"kernel={wanted}")
             asked["kernel"] = kernel
+        if reflects and self.to is not None and self.to_rule != "fractional":
+            raise UsageError("to must be used with a method whose windows may have any length", 'to_rule="fractional"')
         if reflects and self.to is None:
             reaches = [dilation * (k - 1) + 1 for k, dilation in zip(self.kernel, self.dilation, strict=True)]
             if "padding" not in self.given:
