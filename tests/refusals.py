@@ -146,7 +146,7 @@ REFUSALS = (
             "fractional-kernel-length",
             (1, 1, 6, 6),
             {"to": (2, 2), "kernel": (2,), "to_rule": "fractional", "seed": 0},
-            PLANES,
+            {**PLANES, "allowed": True},  # one value stands for all axes
         ),
         ("fractional-sample-1", (1, 1, 6), {"to": (2,), "kernel": (2,), "to_rule": "fractional", "seed": (1.0,)}, {}),
     ),

@@ -49,7 +49,7 @@ class Window:
         What the padding holds: "identity", which never wins and never counts, "zero", or the input's values by "edge",
         "reflect", "symmetric" or "wrap" as in `numpy.pad`.
     to
-        Length of the result in place of a window; the windows follow from *to_rule*.
+        Length of the result in place of a window, None where an axis keeps its own; the windows follow from *to_rule*.
     to_rule
         "adaptive", every element that the part of an output touches, as in PyTorch; "area", the same by its share;
         "fractional", windows of *kernel* at steps that *seed* shifts, as in PyTorch.
@@ -127,7 +127,7 @@ class Window:
             "padding": _paddings(0 if self.padding is None else self.padding),
         }
         if self.to is not None:
-            values["to"] = _values("to", self.to, least=1)
+            values["to"] = _values("to", self.to, least=1, absent=True)
         lengths = {len(value) for value in values.values() if not isinstance(value, str)} - {1}
         if len(lengths) > 1:
             got = ", ".join(f"{name} {len(value)}" for name, value in values.items() if not isinstance(value, str))
@@ -221,7 +221,8 @@ class Window:
         values = {name: getattr(self, name) for name in ("kernel", "stride", "dilation", "padding", "to")}
         spread = {name: value for name, value in values.items() if isinstance(value, tuple)}
         if len(self.kernel) not in (1, axes):
-            got = ", ".join(f"{name} {'x'.join(map(str, spread[name]))}" for name in ("kernel", "stride", "dilation"))
+            names = ("kernel", "stride", "dilation") if self.to is None else ("to",)
+            got = ", ".join(f"{name} {'x'.join(map(str, spread[name]))}" for name in names)
             raise UsageError(f"window must have one value for each of the {axes} pooled axes, got {got}")
         asked = self.asked()
         return Window(
@@ -280,7 +281,7 @@ def _seed(value: Any) -> int | tuple[float, ...]:
 
 
 def _target(window: Window, length: int, i: int, *, single: bool) -> Axis:
-    out = window.to[i]
+    out = window.to[i] or length
     if window.to_rule != "fractional":
         if out > max(length, LONGEST):
             raise InputError(f"to must be at most {max(length, LONGEST)} for a length of {length}, got {out}")
@@ -328,13 +329,13 @@ def _spread(values: tuple[Any, ...], n: int) -> tuple[Any, ...]:
     return values * n if len(values) == 1 else values
 
 
-def _values(name: str, value: object, *, least: int) -> tuple[int, ...]:
+def _values(name: str, value: object, *, least: int, absent: bool = False) -> tuple[int | None, ...]:
     parts = value.lower().split("x") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):
         parts = (parts,)
     if not parts:
         raise UsageError(f"{name} must be one int or one for each pooled axis, got {value!r}")
-    return tuple(_whole(name, part, least, value) for part in parts)
+    return tuple(None if absent and part is None else _whole(name, part, least, value) for part in parts)
 
 
 def _paddings(value: object) -> tuple[Pair, ...] | str:
