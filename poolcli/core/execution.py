@@ -81,7 +81,7 @@ def _slab(
 
 def _told(outline: Outline, slab: Slab, name: str) -> Array:
     """Return what is told of the windows of a slab."""
-    found = slab.valid if name == "valid" else outline.missing.lacking(slab.valid, slab.lying)
+    found = slab.valid if name == "valid" else outline.missing.lacking(slab.valid, slab.touched)
     return np.broadcast_to(found, (len(slab.x), *slab.outs, slab.x.shape[-1]))
 
 
@@ -115,7 +115,7 @@ def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> Array:
         else:
             pooled = getattr(steps, recipe.step)(slab, recipe.value)
             if slab.weights is not None or missing.asked:
-                pooled = missing.fill(pooled, missing.lacking(slab.valid, slab.lying), dtype.kind)
+                pooled = missing.fill(pooled, missing.lacking(slab.valid, slab.touched), dtype.kind)
     return dtypes.convert(pooled, dtype, outline.rounding)
 
 

@@ -170,8 +170,13 @@ class Slab:
     def valid(self) -> Array:
         """Elements of each window that lie in the input and weigh something."""
         if self.weights is None:
-            return self.lying
+            return self.touched
         return self.fold("add", (self.weights > 0).astype(np.float64))
+
+    @property
+    def touched(self) -> Array:
+        """Elements of each window that lie in the input, each as one."""
+        return self._product([self._places(number)[1].sum(1) for number in range(len(self.outs))])
 
     @cached_property
     def there(self) -> Array:
@@ -278,16 +283,33 @@ class Slab:
 
     @property
     def shared(self) -> bool:
-        """Whether elements weigh other than one or nothing."""
-        return self.weights is not None and self.weights.dtype != bool
+        """Whether elements weigh other than one or nothing, or lie in windows by a share."""
+        parted = any(isinstance(axis, Spans) and axis.shares for axis in self.plan.axes)
+        return parted or (self.weights is not None and self.weights.dtype != bool)
 
     def voted(self) -> tuple[Array, Array]:
-        """Return the values of each window in order, and what they weigh up to each."""
+        """Return the values of each window in order, and their votes, whole parts of shares."""
         held = self.gathered(self.known(self.x, "smaller"), _highest(self.x.dtype))
-        weights = np.broadcast_to(np.asarray(self.weights), self.x.shape)
+        weights = np.ones(self.x.shape) if self.weights is None else np.broadcast_to(self.weights, self.x.shape)
         order = held.argsort(axis=0, kind="stable")
-        weighed = np.take_along_axis(self.gathered(weights, 0.0), order, 0)
-        return np.take_along_axis(held, order, 0), weighed.cumsum(axis=0)
+        weighed = self.gathered(weights, 0.0) * self._tap_shares()
+        return np.take_along_axis(held, order, 0), np.take_along_axis(weighed, order, 0)
+
+    def _tap_shares(self) -> Array:
+        """Return the parts of each tap in each window, (taps, 1, outputs ..., 1): whole, as shares would be rounded."""
+        whole: Array = np.ones((1, 1))
+        for number, axis in enumerate(self.plan.axes):
+            at, there = self._places(number)
+            shares = there.astype(np.float64)
+            spans, ends = self._spans(number, axis)
+            if ends is not None:
+                shares *= np.where(at == spans[:, 1:] - 1, ends[:, 1:], 1.0)
+                shares[:, 0] = ends[:, 0]
+                shares = np.rint(shares * axis.out)
+            outs = whole.shape[1:]
+            whole = np.multiply.outer(whole, shares.T)  # taps, outputs, taps of this axis, outputs of this axis
+            whole = np.moveaxis(whole, 1 + len(outs), 1).reshape(-1, *outs, len(at))
+        return whole[..., None]
 
     def gathered(self, values: Array, fill: Any) -> Array:
         """Return the values of each window in scan order, (taps, planes, outputs ..., channels)."""

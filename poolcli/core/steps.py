@@ -201,7 +201,8 @@ def gated(slab: Slab, window: tuple[tuple[int, ...], tuple[float, ...]]) -> Arra
 def median(slab: Slab, lower: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
     if not slab.shared:
         return quantile(slab, (0.5, "lower" if lower else "linear"))
-    ordered, passed = slab.voted()
+    ordered, votes = slab.voted()
+    passed = votes.cumsum(axis=0)
     low, high = at_rank(ordered, (2 * passed < passed[-1]).sum(0)), at_rank(ordered, (2 * passed <= passed[-1]).sum(0))
     return nan_wins(slab, low if lower else between(low, high, np.full(low.shape, 0.5)))
 
@@ -210,10 +211,10 @@ def quantile(slab: Slab, of: tuple[float, str]) -> Array:
     share, rule = of
     place = share * np.maximum(slab.valid - 1, 0)
     if slab.shared:  # weights are repetitions, scaled to one on average
-        ordered, passed = slab.voted()
-        scaled = passed * (slab.valid / slab.count)
+        ordered, votes = slab.voted()
+        passed = votes.cumsum(axis=0)
         low, high, near = (
-            at_rank(ordered, np.minimum((scaled <= rank).sum(0), slab.valid - 1))
+            at_rank(ordered, np.minimum((passed * slab.valid <= rank * passed[-1]).sum(0), slab.valid - 1))
             for rank in (np.floor(place), np.ceil(place), np.rint(place))
         )
     else:
@@ -248,8 +249,7 @@ def nan_wins(slab: Slab, values: Array) -> Array:
 def mode(slab: Slab, sparse: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
     """Return the value with most votes: the first of the heaviest runs in order."""
     if slab.shared:
-        ordered, passed = slab.voted()
-        votes = np.diff(passed, axis=0, prepend=0.0)
+        ordered, votes = slab.voted()
     else:
         ordered = slab.ordered(slab.x)
         votes = np.stack([(number < slab.valid).astype(np.float64) for number in range(len(ordered))])
