@@ -8,19 +8,35 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from cases import sample
+from cases import METHOD_CASES, sample
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import poolcli
 from poolcli.core import arrays, bands, execution
+from poolcli.errors import InputError
 
 LAYOUTS = ("HW", "CHW", "HWC", "NCHW", "NHWC", "HNW", "HCWN")
 WIDE = ("bool", "uint8", "int8", ">i2", "uint16", ">i4", "uint64", "float16", ">f2", "float32", "<f4", "float64", ">f8")
+FOLDS = ("max", "min", "avg", "sum", "l2", "range")
 # A kernel takes seconds to compile: those that other tests have compiled already
 COMPILED = (
-    *(("uint8", method) for method in ("max", "avg")),
-    *(("float64", "avg"), (">f8", "avg"), ("float16", "avg"), ("float16", "max")),
+    *((dtype, method) for dtype in ("uint8", "float64", ">f8") for method in FOLDS),
+    *(("float16", "avg"), ("float16", "max")),
+)
+CASES = {case.id: case for case in METHOD_CASES if case.id not in {"prod", "stochastic"}}  # which take not all values
+# What the oracle is quick about, where its sums and those of the package are the same whatever their order
+SURE = (
+    *FOLDS,
+    "median",
+    "median:lower",
+    "mode",
+    "mode:sparse",
+    "first",
+    "center",
+    "quantile:0.5:nearest",
+    "std",
+    "lp:1",
 )
 
 
@@ -81,7 +97,8 @@ def cases(draw, kinds, *, others=(1, 3), columns=(1, 13)):
     sizes = {"H": (1, 48), "W": columns}
     shape = tuple(draw(st.integers(*sizes.get(letter, others))) for letter in layout)
     view, exact = draw(views(dtype, shape))
-    exact = exact and not (method == "l2" and view.dtype.kind in "iu" and view.dtype.itemsize >= 4)  # in float64
+    wide = view.dtype.kind in "iu" and view.dtype.itemsize >= 4
+    exact = exact and method in SURE and not (method in {"l2", "std", "lp:1"} and wide)  # in float64
     window = draw(windows(tuple(shape[layout.index(letter)] for letter in "HW")))
     slab, band = (draw(st.integers(1, most)) for most in (view.size, 2 * view.size))
     return Case(view, method, layout, window, slab, band, exact)
@@ -106,13 +123,18 @@ def assert_the_oracle_agrees(case, result):
     axes = tuple(case.layout.index(letter) for letter in "HW")
     native = case.view.astype(case.view.dtype.newbyteorder("="))
     expected = oracle.pool(np.moveaxis(native, axes, (-2, -1)), case.method, **case.window)
-    assert result.dtype == expected.dtype
-    np.testing.assert_array_equal(np.moveaxis(result, axes, (-2, -1)), expected)
+    CASES[case.method].check(np.moveaxis(result, axes, (-2, -1)), expected, native)
 
 
 def assert_numpy_is_right(case):
+    try:
+        expected = whole(case)
+    except InputError:  # integers have no value for padding alone
+        with pytest.raises(InputError, match="windows must hold a value"):
+            pooled(case, "numpy", 1)
+        return
     result = pooled(case, "numpy", 1)
-    np.testing.assert_array_equal(result, whole(case))
+    np.testing.assert_array_equal(result, expected)
     if case.exact:
         assert_the_oracle_agrees(case, result)
 
@@ -123,7 +145,7 @@ def assert_numba_is_right(case):
         np.testing.assert_array_equal(pooled(case, "numba", threads), expected, err_msg=f"{threads} threads")
 
 
-EVERY = cases(st.tuples(st.sampled_from(WIDE), st.sampled_from(("max", "min", "avg", "sum", "l2"))))
+EVERY = cases(st.tuples(st.sampled_from(WIDE), st.sampled_from((*FOLDS * 4, *CASES))))
 NARROW = cases(st.sampled_from(COMPILED))
 # Rows of so many elements are read several at once
 BROAD = cases(st.sampled_from(COMPILED), others=(1, 40), columns=(20, 70))
@@ -135,13 +157,13 @@ def test_the_numpy_engine_is_right_about_any_view_slab_and_band(case):
     assert_numpy_is_right(case)
 
 
-@trials(400)
+@trials(450)
 @given(NARROW)
 def test_the_compiled_engine_is_right_about_any_view_slab_and_number_of_bands(case):
     assert_numba_is_right(case)
 
 
-@trials(100)
+@trials(50)
 @given(BROAD)
 def test_the_compiled_engine_is_right_about_broad_views(case):
     assert_numba_is_right(case)
