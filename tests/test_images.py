@@ -574,9 +574,27 @@ def test_refusals_say_what_can_hold_the_pixels(name, shape, dtype, mode, message
     with pytest.raises(InputError) as caught:
         check(by_name(name), shape, dtype, mode)
     assert caught.value.message == message
+    fits = "alpha=over:white" if mode == "RGBA" else None
     if able is not None:  # none of them by saturating
         first, *others = able.split()
-        assert caught.value.hint == f"format={' or '.join([first, *others])}, or output=x.{first}"
+        instead = f"format={' or '.join([first, *others])}, or output=x.{first}"
+        assert caught.value.hint == (f"{fits}, or {instead}" if fits else instead)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "dtype", "fits"),
+    [
+        ("jpeg", 4, "uint8", "alpha=over:white"),
+        ("webp", 4, "uint16", "depth=8"),
+        ("jpeg", 4, "uint16", "depth=8 alpha=over:white"),
+        ("pnm", 2, "uint16", "alpha=over:white"),
+        ("png", 4, "float32", None),
+    ],
+)
+def test_refusals_say_what_makes_a_picture_fit(name, channels, dtype, fits):
+    with pytest.raises(InputError) as caught:
+        check(by_name(name), (4, 5, channels), dtype, {2: "LA", 4: "RGBA"}[channels])
+    assert caught.value.hint.startswith(f"{fits}, or format=" if fits else "format=")
 
 
 @pytest.mark.parametrize(("name", "hint"), [("gif", "format=png, or output=x.png"), ("npz", "output=x.npy")])

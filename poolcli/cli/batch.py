@@ -18,6 +18,7 @@ from poolcli.errors import UsageError
 from poolcli.jobs import batch as batches
 from poolcli.jobs import manifest, records, runner, tree
 from poolcli.jobs.batch import Batch, Settings
+from poolcli.jobs.picture import Picture
 from poolcli.jobs.request import Output, Request
 from poolcli.jobs.tree import Rules
 
@@ -36,7 +37,7 @@ Sources = Annotated[
 ]
 Asked = Annotated[
     Request, "method", "kernel", "stride", "padding", "dilation", "ceil", "count_include_pad", "layout", "key",
-    "max_pixels", "dtype", "quality", "engine",
+    "max_pixels", "dtype", *Picture.__dataclass_fields__, "engine",
 ]  # fmt: skip
 
 

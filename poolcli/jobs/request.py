@@ -12,6 +12,7 @@ from poolcli.core.geometry import Window, one_of
 from poolcli.core.missing import Missing
 from poolcli.core.settings import setting, settle, whole
 from poolcli.errors import PoolError, UsageError
+from poolcli.jobs.picture import Picture
 from poolcli.media import formats
 
 if TYPE_CHECKING:
@@ -29,19 +30,6 @@ MOST_LEVELS = 30  # the thirtieth halving of 2^31 elements leaves two
 LEVELS = "{stem}.{method}{kernel}.{level}{ext}"
 FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride", "level")
 PLACES = " ".join(f"{{{name}}}" for name in FIELDS)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """How a picture is written."""
-
-    quality: int | None = setting(
-        "Picture", "Of JPEG (else 90) and WebP (else lossless).", default=None, short="-Q", metavar="1-100"
-    )
-
-    def __post_init__(self) -> None:
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise UsageError(f"quality must be from 1 to 100, got {self.quality}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +79,8 @@ class Request:
     def __post_init__(self) -> None:
         settle(self, method=method, max_pixels=partial(whole, "max_pixels"))
         one_of("rounding", self.rounding, ROUNDINGS)
+        if self.picture.depth is not None and self.dtype is not None:
+            raise UsageError("depth must be used without dtype: it says how far numbers are rescaled")
         if self.layout is not None:
             from poolcli.core.layouts import Layout
 

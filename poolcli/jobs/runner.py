@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from poolcli.core.axes import Plan
     from poolcli.core.geometry import Window
+    from poolcli.core.methods import Method
     from poolcli.core.missing import Missing
+    from poolcli.core.pooling import Outline, Pooling
+    from poolcli.jobs.light import Light
     from poolcli.jobs.naming import Job
+    from poolcli.jobs.picture import Picture
     from poolcli.jobs.request import Request
     from poolcli.media.contents import Found
     from poolcli.media.formats import Format, Header
@@ -32,9 +37,14 @@ PICTURE_LAYOUTS = {2: "HW", 3: "HWC"}
 def check(request: Request, jobs: Iterable[Job]) -> None:
     """Refuse values of *request* that no input could make right, as a `UsageError`."""
     from poolcli.core import engines
+    from poolcli.jobs import light
 
     _named(request.dtype)
     engines.check(request.engine, request.threads)
+    if request.picture.alpha == "weighted" and not light.averages(request.method):
+        raise UsageError(f"alpha=weighted must be used with a mean, got {request.method.token}", "alpha=independent")
+    if request.picture.linear and request.method.result not in {"mean", "same"}:
+        raise UsageError(f"linear must be used with a mean, got {request.method.token}")
     for job in jobs:
         if request.picture.quality is not None and job.format is not None and not job.format.qualities:
             raise UsageError(f"quality must be given for jpeg or webp, got {job.format.name}")
@@ -71,10 +81,11 @@ class Prospect:
     """What is known of a job before a pixel is decoded: its input, and what pooling it with these settings gives."""
 
     found: Found
+    light: Light
     target: Format
     windows: list[Window]
     layout: str | None
-    dtype: np.dtype[Any] | None
+    outline: Outline
     record: Record
 
 
@@ -120,7 +131,7 @@ def run(
     array = None
     try:
         prospect = _prospect(job, request, watch)
-        if admit is not None and admit(memory(prospect.record)):
+        if admit is not None and admit(memory(prospect)):
             request = replace(request, threads=None)
         record, array = _done(prospect, request, watch, ahead=ahead, write=write)
     except PoolError as error:
@@ -148,7 +159,12 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     with watch.stage("read"):
         data = files.read(job.input)
     with watch.stage("decode"):
-        found = contents.look(data, key=request.key, max_pixels=request.max_pixels)
+        found = _adapted(
+            contents.look(
+                data, key=request.key, max_pixels=request.max_pixels, upright=request.picture.orient == "apply"
+            ),
+            request.picture,
+        )
     header = found.header
     target = job.format or formats.by_name(header.format)
     layout, dtype = _settled(header, request, to_picture=job.output is not None and target.picture)
@@ -170,7 +186,7 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
         Side(header.format, header.shape, header.dtype, len(data)),
         Side(target.name, outline.shape, outline.dtype.name),
     )  # fmt: skip
-    return Prospect(found, target, windows, layout, asked, record)
+    return Prospect(found, _light(header, request), target, windows, layout, outline, record)
 
 
 def _windows(job: Job, request: Request) -> list[Window]:
@@ -182,32 +198,66 @@ def _windows(job: Job, request: Request) -> list[Window]:
     return [request.window.level(job.level)] if request.method.nests else [request.window] * job.level
 
 
-def memory(record: Record) -> int:
+def _adapted(found: Found, picture: Picture) -> Found:
+    """Return the part of a picture that is asked for, without alpha where that is asked for; a tensor as it is."""
+    from poolcli.media import pictures
+
+    source = found.source
+    if not source.header.picture:
+        return found
+    if picture.box is not None:
+        source = pictures.cropped(source, picture.box)
+    if picture.alpha == "drop" or picture.background is not None:
+        source = pictures.flattened(source, picture.background)
+    return replace(found, source=source)
+
+
+def _light(header: Header, request: Request) -> Light:
+    """Return how the numbers of an input are understood; refuse what they cannot mean."""
+    from poolcli.jobs.light import Light, averages
+
+    asked, method, bits = request.picture, request.method, max(header.bits, 8)
+    if not header.picture:
+        return Light(bits)
+    if asked.depth and not header.dtype.startswith("uint"):
+        raise InputError(f"depth must be asked of unsigned integers, got {header.dtype}", "dtype=uint8 converts")
+    if asked.linear and (header.mode in {None, "CMYK"} or header.dtype not in {"uint8", "uint16"}):
+        raise InputError(f"linear must be asked of 8 or 16-bit grey or RGB, got {header.dtype} {header.mode}")
+    alpha, linear = header.mode in {"LA", "RGBA"}, asked.linear and method.result == "mean"
+    weighted = alpha and asked.alpha != "independent" and averages(method)
+    return Light(bits, asked.depth, alpha and (linear or weighted), weighted, linear)
+
+
+def memory(prospect: Prospect) -> int:
     """Return about how many bytes a planned job holds at its peak: codecs keep copies of their own."""
-    return sum((side.bytes or 0) + 3 * side.memory for side in (record.source, record.result) if side is not None)
+    record = prospect.record
+    sides = [side for side in (record.source, record.result) if side is not None]
+    return sum((side.bytes or 0) + (3 + prospect.light.copies) * side.memory for side in sides)
 
 
 def _done(
     prospect: Prospect, request: Request, watch: Stopwatch, *, ahead: int, write: Callable[..., int]
 ) -> tuple[Record, NDArray[Any]]:
     from poolcli.core import pooling
+    from poolcli.jobs import light
     from poolcli.media import contents
+
+    def run(pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
+        *unrounded, window = prospect.windows
+        how: dict[str, Any] = {"engine": request.engine, "threads": request.threads, "ahead": ahead}
+        for one in unrounded:
+            pixels = pooling.run(pixels, method, one, layout=prospect.layout, **how).array
+        return pooling.run(
+            pixels, method, window,
+            layout=prospect.layout, dtype=dtype, rounding=request.rounding,
+            weights=_weights(request, pixels.shape, prospect.layout), missing=prospect.outline.missing,
+            also=("valid",) if prospect.record.job.counts else (), **how,
+        )  # fmt: skip
 
     with watch.stage("decode"):
         content = prospect.found.read()
-    *unrounded, window = prospect.windows
-    array, job = content.pixels, prospect.record.job
-    how: dict[str, Any] = {"engine": request.engine, "threads": request.threads, "ahead": ahead}
-    for one in unrounded:
-        between = pooling.run(array, request.method, one, layout=prospect.layout, **how)
-        array = between.array
-        watch.add(between.seconds)
-    pooled = pooling.run(
-        array, request.method, window,
-        layout=prospect.layout, dtype=prospect.dtype, rounding=request.rounding,
-        weights=_weights(request, array.shape, prospect.layout), missing=_missing(request, content.header),
-        also=("valid",) if job.counts else (), **how,
-    )  # fmt: skip
+    light_, job = prospect.light, prospect.record.job
+    pooled = light.pool(light_, content.pixels, request.method, prospect.outline.dtype, request.rounding, run)
     watch.add(pooled.seconds)
     result = prospect.record.result
     if job.counts is not None:
@@ -216,7 +266,8 @@ def _done(
             write(job.counts, counts, overwrite=job.force)
     if job.output is not None and result is not None:
         with watch.stage("encode"):
-            buffers = contents.encode(pooled.array, prospect.target, content.meta, quality=request.picture.quality)
+            meta = content.meta and content.meta.kept(request.picture.meta, _shrunk(prospect.outline.plan))
+            buffers = contents.encode(pooled.array, prospect.target, meta, quality=request.picture.quality)
         with watch.stage("write"):
             result = replace(result, bytes=write(job.output, buffers, overwrite=job.force))
     warnings = (*content.warnings, *pooled.warnings)
@@ -248,6 +299,14 @@ def _weights(request: Request, shape: tuple[int, ...], layout: str | None) -> ND
     return lasting if found is None else found * lasting
 
 
+def _shrunk(plan: Plan) -> tuple[float, float]:
+    """Return how many rows, and columns, of a picture one of the result stands for."""
+    from poolcli.core.axes import Spans
+
+    down, across = (axis.length / axis.out if isinstance(axis, Spans) else axis.stride for axis in plan.axes)
+    return down, across
+
+
 def _named(dtype: str | None) -> np.dtype[Any] | None:
     from poolcli.core import dtypes
 
@@ -271,4 +330,6 @@ def _settled(header: Header, request: Request, *, to_picture: bool) -> tuple[str
                 "output=x.npy keeps them, method=avg stays in its range",
             )
         dtype = header.dtype
+    if request.picture.depth:
+        dtype = f"uint{request.picture.depth}"
     return PICTURE_LAYOUTS[len(header.shape)], dtype

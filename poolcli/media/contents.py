@@ -14,7 +14,7 @@ import numpy as np
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.media import files, formats
 from poolcli.media.formats import Format, Header
-from poolcli.media.pictures import Meta, Source, turned, upright
+from poolcli.media.pictures import Meta, Source, settled, tagged, turned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +52,12 @@ class Content:
 class Found:
     """What a file's header says, and how to read the rest."""
 
-    header: Header
     source: Source
+
+    @property
+    def header(self) -> Header:
+        """What the file says, as its array will be."""
+        return self.source.header
 
     def read(self) -> Content:
         """Return the array, upright and expanded, with all that is to be carried over; errors as `look`."""
@@ -61,27 +65,28 @@ class Found:
         with _explained(InputError, f"damaged or truncated {header.format}", "its pixels are damaged"):
             pixels = source.decode()
             damage = source.judge(pixels)
-            pixels = upright(pixels, header.orientation)
+            for change in source.changes:
+                pixels = change(pixels)
             if pixels.shape != header.shape:
                 raise ValueError
         frames = (f"frame 1 of {header.frames}",) if header.frames > 1 else ()
         return Content(pixels, header, source.meta, (*frames, *source.warnings, *damage))
 
 
-def look(data: bytes, *, key: str | None = None, max_pixels: int) -> Found:
+def look(data: bytes, *, key: str | None = None, max_pixels: int, upright: bool = True) -> Found:
     """Return what a file holds, by its content, without decoding its pixels.
 
     *key* chooses an array of an `.npz`; *max_pixels* bounds rows times columns of a picture, or elements of an `.npz`:
     beyond it a LimitError is raised, and an InputError for what cannot be read, or only with loss. The message is the
-    bare fact: the caller adds the name.
+    bare fact: the caller adds the name. Without *upright* a picture lies as it is stored.
     """
     format_ = formats.sniff(data[:512])
     if key is not None and format_.name != "npz":
         raise InputError(f"key chooses an array of an .npz file, but this is {format_.name}")
     chosen = {} if key is None else {"key": key}
     with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
-        source = turned(_module(format_).look(data, max_pixels, **chosen))
-    return Found(source.header, source)
+        source = settled(_module(format_).look(data, max_pixels, **chosen))
+    return Found(turned(source) if upright else tagged(source))
 
 
 def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:

@@ -56,6 +56,17 @@ def _carried(exif: Image.Exif) -> bytes | None:
     return to_bytes(exif)
 
 
+def oriented(block: bytes | None, orientation: int) -> bytes:
+    """Return the block, or one that says nothing else, with an orientation."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    if block is not None:
+        exif.load(block)
+    exif[_ORIENTATION] = orientation
+    return to_bytes(exif)
+
+
 class _Text(str):
     """A string that gives back the bytes it was read from: Pillow reads Latin-1, but asks for ASCII and "?"."""
 

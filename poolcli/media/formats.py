@@ -251,10 +251,22 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
         fact = f"{shape[0]}x{shape[1]} pixels: a side has at most {format.side}"
     else:
         return
-    raise InputError(f"{format.name} cannot hold {fact}", _remedy(format, dtype, channels, cmyk=cmyk))
+    ways = [_remedy(format, dtype, channels, cmyk=cmyk)]
+    if mode is not None and not cmyk:
+        ways.insert(0, _narrowing(format, dtype, channels))
+    raise InputError(f"{format.name} cannot hold {fact}", ", or ".join(filter(None, ways)) or None)
 
 
 _CHANNELS = {1: "grey", 2: "grey-alpha", 3: "RGB", 4: "RGBA"}
+
+
+def _narrowing(format: Format, dtype: str, channels: int) -> str | None:
+    """Name the options that make a picture fit: without alpha, in 8 bits, or both."""
+    deep, clear = dtype == "uint16", channels in {2, 4}
+    for shallow, flat in ((False, True), (True, False), (True, True)):
+        if shallow <= deep and flat <= clear and format.fits("uint8" if shallow else dtype, channels - flat):
+            return " ".join(["depth=8"] * shallow + ["alpha=over:white"] * flat)
+    return None
 
 
 def _remedy(refused: Format, dtype: str, channels: int, *, cmyk: bool) -> str | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from poolcli.errors import InputError, LimitError
+from poolcli.media import exif
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from poolcli.media.formats import Header
+
+    Change = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,22 @@ class Meta:
     mode: str | None = None
     subsampling: int | None = None
 
+    def kept(self, what: str, scale: tuple[float, float]) -> Meta:
+        """Return all of it ("keep"), the profile alone ("icc") or none, where a pixel is now *scale* of the old.
+
+        *scale* is down and across; the resolution changes with it, so that the picture keeps its size on paper.
+        """
+        if what != "keep":
+            return replace(self, icc=self.icc if what == "icc" else None, exif=None, dpi=None)
+        return replace(self, dpi=self.dpi and (self.dpi[0] / scale[1], self.dpi[1] / scale[0]))
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file of which only the header was read, and how to decode its array, the first of several.
 
-    The `look` of a format returns it as the file has it, and `turned` as it will be when it is upright. *judge* returns
-    the warnings that only the decoded array gives.
+    The `look` of a format returns it as the file has it. *judge* returns the warnings that only the decoded array
+    gives; *changes* follow, one after the other, and give what the header says.
     """
 
     header: Header
@@ -54,19 +69,72 @@ class Source:
     meta: Meta | None = None
     warnings: tuple[str, ...] = ()
     judge: Callable[[NDArray[Any]], tuple[str, ...]] = lambda _: ()
+    changes: tuple[Change, ...] = ()
+
+    def changed(self, header: Header, change: Change) -> Source:
+        """Return the source of what *change* makes of the array, as *header* says."""
+        return replace(self, header=header, changes=(*self.changes, change))
 
 
-def turned(source: Source) -> Source:
-    """Return the source with the size and resolution of the upright picture; a tensor stays as it is."""
-    header, meta = source.header, source.meta
+def settled(source: Source) -> Source:
+    """Return the source with the mode of its pixels, and its resolution if that is one; a tensor stays as it is."""
+    meta = source.meta
     if meta is None:
         return source
     dpi = meta.dpi if meta.dpi and all(math.isfinite(value) and value > 0 for value in meta.dpi) else None
-    if header.orientation in {5, 6, 7, 8}:
+    return replace(source, meta=replace(meta, dpi=dpi, mode=source.header.mode))
+
+
+def turned(source: Source) -> Source:
+    """Return the source of the upright picture; a tensor stays as it is."""
+    header, orientation = source.header, source.header.orientation
+    if orientation in {5, 6, 7, 8}:
         rows, columns, *channels = header.shape
         header = replace(header, shape=(columns, rows, *channels))
-        dpi = dpi and dpi[::-1]
-    return replace(source, header=header, meta=replace(meta, dpi=dpi, mode=header.mode))
+        if source.meta is not None and source.meta.dpi:
+            source = replace(source, meta=replace(source.meta, dpi=source.meta.dpi[::-1]))
+    return source.changed(header, partial(upright, orientation=orientation))
+
+
+def tagged(source: Source) -> Source:
+    """Return the source of the picture as it is stored, which still says which way is up."""
+    if source.meta is None or source.header.orientation in {None, 1}:
+        return source
+    return replace(source, meta=replace(source.meta, exif=exif.oriented(source.meta.exif, source.header.orientation)))
+
+
+def cropped(source: Source, box: tuple[int, ...]) -> Source:
+    """Return the source of a part: of *box* are the left column, the top row, and how many columns and rows it has."""
+    left, top, width, height = box
+    rows, columns, *channels = source.header.shape
+    if left + width > columns or top + height > rows:
+        raise InputError(
+            f"crop must lie within {columns} columns and {rows} rows, got {width} and {height} from {left},{top}"
+        )
+    header = replace(source.header, shape=(height, width, *channels))
+    return source.changed(header, lambda pixels: pixels[top : top + height, left : left + width])
+
+
+def flattened(source: Source, background: tuple[int, ...] | None) -> Source:
+    """Return the source without alpha: over a *background* of 8 bits, or the colours as they are."""
+    header, grey = source.header, background is None or len(set(background)) == 1
+    if header.mode not in {"LA", "RGBA"}:
+        return source
+    channels = () if header.mode == "LA" and grey else (3,)
+    flat = replace(header, shape=(*header.shape[:2], *channels), mode="RGB" if channels else "L")
+    top = 1 if header.dtype.startswith("float") else 2 ** max(header.bits, 8) - 1
+    meta = source.meta and replace(source.meta, mode=flat.mode)
+    change = partial(_flat, shape=flat.shape, background=background, top=top)
+    return replace(source, meta=meta).changed(flat, change)
+
+
+def _flat(pixels: NDArray[Any], shape: tuple[int, ...], background: tuple[int, ...] | None, top: int) -> NDArray[Any]:
+    colours, share = pixels[:, :, :-1], pixels[:, :, -1:] / top
+    if background is not None:
+        under = np.asarray(background) * (top / 255)
+        mixed = colours * share + under * (1 - share)
+        colours = (mixed if pixels.dtype.kind == "f" else np.rint(mixed)).astype(pixels.dtype)
+    return colours[:, :, : math.prod(shape[2:])].reshape(shape)
 
 
 def upright(pixels: NDArray[Any], orientation: int | None) -> NDArray[Any]:

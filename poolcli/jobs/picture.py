@@ -1,0 +1,80 @@
+"""How a picture is treated: options that a tensor has no use for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from poolcli.core.geometry import one_of
+from poolcli.core.settings import setting
+from poolcli.errors import UsageError
+
+ALPHAS = ("weighted", "independent", "drop", "over:COLOR")
+ORIENTS = ("apply", "ignore")
+METAS = ("keep", "icc", "none")
+_NAMED = {"black": "#000", "white": "#fff", "grey": "#808080", "gray": "#808080", "red": "#f00", "lime": "#0f0",
+          "blue": "#00f", "yellow": "#ff0", "cyan": "#0ff", "magenta": "#f0f"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a picture is read, understood and written."""
+
+    quality: int | None = setting(
+        "Picture", "Of JPEG (else 90) and WebP (else lossless).", default=None, short="-Q", metavar="1-100"
+    )
+    alpha: str | None = setting(
+        "Picture",
+        "weighted: it weighs the colours of means, the default; independent: one more channel; drop; or over:COLOR.",
+        default=None,
+        metavar="HOW",
+        choices=ALPHAS,
+    )
+    depth: int | None = setting("Picture", "Rescale to 8 or 16 bits: 65535 becomes 255.", default=None, metavar="BITS")
+    linear: bool = setting("Picture", "Average light, not the numbers that sRGB encodes it by.", default=False)
+    crop: str | None = setting(
+        "Picture", "Only this part, of the upright picture, before pooling.", default=None, metavar="X,Y,W,H"
+    )
+    orient: str = setting(
+        "Picture",
+        "apply turns pixels as EXIF asks; ignore leaves them, and the tag.",
+        default="apply",
+        metavar="HOW",
+        choices=ORIENTS,
+    )
+    meta: str = setting(
+        "Picture", "Metadata: keep, icc (the profile alone) or none.", default="keep", metavar="WHAT", choices=METAS
+    )
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"quality must be from 1 to 100, got {self.quality}")
+        if self.depth not in {None, 8, 16}:
+            raise UsageError(f"depth must be 8 or 16, got {self.depth}")
+        if self.alpha not in {None, *ALPHAS[:-1]} and not (self.alpha or "").startswith("over:"):
+            raise UsageError(f"alpha must be one of {', '.join(ALPHAS)}, got {self.alpha!r}")
+        one_of("orient", self.orient, ORIENTS)
+        one_of("meta", self.meta, METAS)
+        _ = self.background, self.box
+
+    @property
+    def background(self) -> tuple[int, ...] | None:
+        """The colour that transparent pixels are put over, in 8 bits."""
+        if self.alpha is None or not self.alpha.startswith("over:"):
+            return None
+        text = self.alpha.removeprefix("over:")
+        digits = _NAMED.get(text.lower(), text)
+        if not re.fullmatch(r"#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", digits):
+            names = ", ".join(_NAMED)
+            raise UsageError(f"colour of alpha must be #rrggbb, #rgb or one of {names}, got {text!r}")
+        digits = digits[1:] if len(digits) == 7 else "".join(2 * digit for digit in digits[1:])
+        return tuple(bytes.fromhex(digits))
+
+    @property
+    def box(self) -> tuple[int, ...] | None:
+        """The left column, the top row, and how many columns and rows are pooled."""
+        if self.crop is None:
+            return None
+        if not re.fullmatch(r"\d{1,9},\d{1,9},[1-9]\d{0,8},[1-9]\d{0,8}", self.crop, re.ASCII):
+            raise UsageError(f"crop must be X,Y,W,H in pixels, got {self.crop!r}")
+        return tuple(map(int, self.crop.split(",")))
