@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from poolcli.media import contents
 from poolcli.media.formats import by_name
@@ -347,3 +347,41 @@ def test_pixels_from_a_pipe_are_treated_alike(cli, monkeypatch):
     with open("a.png", "rb") as file:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read())))
     assert np.array_equal(pooled(cli, "-m", "avg", "--linear", source="-"), expected)
+
+
+XMP = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description\
+ xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" %s dc:rights="mine"/>%s\
+</x:xmpmeta><?xpacket end="w"?>"""
+SOURCES = {"a.jpg": {}, "a.webp": {"lossless": True}, "a.tiff": {}, "a.png": {}}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("target", ["x.png", "x.jpg", "x.webp", "x.tiff"])
+def test_xmp_and_comment_are_kept_but_for_what_pooling_made_false(cli, source, target):
+    packet = XMP % (
+        b'tiff:Orientation="6" tiff:ImageWidth="18"',
+        b"<xmp:Thumbnails><rdf:Alt>AAAA</rdf:Alt></xmp:Thumbnails>",
+    )
+    options = {"exif": phone(6), **SOURCES[source]}
+    if source == "a.png":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", packet.decode())
+        options["pnginfo"].add_text("Comment", "a käfer")
+    elif source == "a.tiff":
+        options["tiffinfo"] = {700: packet, 274: 6, 271: "Maker"}
+        del options["exif"]
+    else:
+        options["xmp"] = packet
+    if source == "a.jpg":
+        options["comment"] = "a käfer".encode()
+    Image.fromarray(noise((12, 18, 3))).save(source, **options)
+    assert cli("pool", source, "-k", "2", "-o", target).code == 0
+    with Image.open(target) as picture:
+        found = picture.tag_v2.get(700) if target == "x.tiff" else picture.info.get("xmp")
+        comment = picture.info.get("comment", picture.info.get("Comment"))
+    assert found == XMP % (b'tiff:Orientation="1"', b"")
+    if source in {"a.jpg", "a.png"} and target in {"x.jpg", "x.png"}:
+        assert comment in {"a käfer", "a käfer".encode()}
+    assert cli("pool", source, "-k", "2", "-o", target, "-f", "--meta", "icc").code == 0
+    with open(target, "rb") as file:
+        assert b'dc:rights="mine"' not in file.read()

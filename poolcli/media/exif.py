@@ -1,7 +1,8 @@
-"""EXIF: the orientation that a picture asks for, and the block that is carried over to the next one."""
+"""EXIF and XMP: the orientation that a picture asks for, and what is carried over to the next one."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,6 +66,20 @@ def oriented(block: bytes | None, orientation: int) -> bytes:
         exif.load(block)
     exif[_ORIENTATION] = orientation
     return to_bytes(exif)
+
+
+def packet(xmp: bytes | str | None) -> bytes | None:
+    """Return the XMP packet for another picture: upright, of another size, and without thumbnails."""
+    if not xmp:
+        return None
+    data = xmp.encode() if isinstance(xmp, str) else xmp
+    data = re.sub(rb"""(tiff:Orientation(?:=["']|>))[1-8]""", rb"\g<1>1", data)
+    data = re.sub(rb"<(xmp:Thumbnails)\b.*?</\1>", b"", data, flags=re.DOTALL)
+    data = re.sub(rb"<((?:%s))>\d+</\1>" % _XMP_SIZES, b"", data)
+    return re.sub(rb"""\s(?:%s)=(["'])\d+\1""" % _XMP_SIZES, b"", data)
+
+
+_XMP_SIZES = rb"exif:PixelXDimension|exif:PixelYDimension|tiff:ImageWidth|tiff:ImageLength"
 
 
 class _Text(str):

@@ -82,10 +82,13 @@ def _judge(data: bytes, scan: int, pixels: NDArray[Any]) -> tuple[str, ...]:
 def encode(pixels: NDArray[Any], meta: Meta, quality: int) -> list[Buffer]:
     """Return the buffers of a file of grey, RGB or CMYK bytes, the same as Pillow's."""
     exif = meta.exif if len(meta.exif or b"") < 65534 else None  # the most that a segment holds
+    xmp = meta.xmp if len(meta.xmp or b"") < 65502 else None
+    comment = (meta.comment or "").encode()[:65533] or None
     if pixels.shape[2:] == (4,):  # ink has no chroma, and the codec would thin out three of four inks
         return pillow.encode(
-            pixels, ".jpg", mode="CMYK", quality=quality, icc_profile=meta.icc, exif=exif, dpi=meta.dpi
-        )
+            pixels, ".jpg", mode="CMYK", quality=quality, icc_profile=meta.icc, exif=exif, dpi=meta.dpi, xmp=xmp,
+            comment=comment,
+        )  # fmt: skip
     import imagecodecs
 
     chroma = ("444", "422", "420")[2 if meta.subsampling is None else meta.subsampling]
@@ -96,9 +99,13 @@ def encode(pixels: NDArray[Any], meta: Meta, quality: int) -> list[Buffer]:
     ]
     if exif:
         parts.append(_segment(0xE1, exif))
+    if xmp:
+        parts.append(_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp))
     pieces = [meta.icc[start : start + _PIECE] for start in range(0, len(meta.icc), _PIECE)] if meta.icc else []
     for number, piece in enumerate(pieces, 1):
         parts.append(_segment(0xE2, b"ICC_PROFILE\0" + bytes((number, len(pieces))) + piece))
+    if comment:
+        parts.append(_segment(0xFE, comment))
     return [*parts, memoryview(stream)[20:]]  # behind its own first segment
 
 

@@ -32,6 +32,10 @@ class Meta:
         Colour profile.
     exif
         EXIF block from `Exif\0\0` on, with the orientation reset, and without thumbnail and picture size.
+    xmp
+        XMP packet, its orientation reset, and without thumbnails and sizes.
+    comment
+        Words for people.
     dpi
         Pixels per inch, (horizontal, vertical).
     mode
@@ -42,6 +46,8 @@ class Meta:
 
     icc: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
+    comment: str | None = None
     dpi: tuple[float, float] | None = None
     mode: str | None = None
     subsampling: int | None = None
@@ -52,7 +58,7 @@ class Meta:
         *scale* is down and across; the resolution changes with it, so that the picture keeps its size on paper.
         """
         if what != "keep":
-            return replace(self, icc=self.icc if what == "icc" else None, exif=None, dpi=None)
+            return Meta(self.icc if what == "icc" else None, mode=self.mode, subsampling=self.subsampling)
         return replace(self, dpi=self.dpi and (self.dpi[0] / scale[1], self.dpi[1] / scale[0]))
 
 

@@ -66,7 +66,12 @@ def source(image: ImageFile.ImageFile, data: bytes, format: str) -> Source:
     orientation, block, notes = exif.read(partial(exif.of, image))
     shape, bits = (image.height, image.width, *channels), {"1": 1, "I": 16}.get(image.mode, 8)
     header = Header(format, shape, dtype, mode, bits, frames, orientation)
-    meta = Meta(image.info.get("icc_profile"), block, image.info.get("dpi"))
+    info = image.info
+    comment = info.get("comment") or info.get("Comment")
+    meta = Meta(
+        info.get("icc_profile"), block, exif.packet(info.get("xmp")),
+        comment.decode("utf-8", "replace") if isinstance(comment, bytes) else comment, info.get("dpi"),
+    )  # fmt: skip
     return Source(header, partial(_decode, data, None if target == image.mode else target), meta, (*damage, *notes))
 
 

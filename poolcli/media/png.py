@@ -221,6 +221,10 @@ def encode(pixels: NDArray[Any], meta: Meta) -> list[Buffer]:
         parts += _chunk(b"pHYs", struct.pack(">IIB", *(int(value / _METRES + 0.5) for value in meta.dpi), 1))
     if meta.exif:
         parts += _chunk(b"eXIf", meta.exif.removeprefix(b"Exif\0\0"))
+    if meta.xmp:
+        parts += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", meta.xmp)
+    if meta.comment:
+        parts += _chunk(b"iTXt", b"Comment\0\0\0\0\0", meta.comment.encode())
     for start in range(0, len(stream), _LONGEST):
         parts += _chunk(b"IDAT", stream[start : start + _LONGEST])
     return [*parts, *_chunk(b"IEND")]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+_XMP = 700
+
 # --- Looking ---
 
 
@@ -46,8 +48,10 @@ def look(data: bytes, max_pixels: int) -> Source:
     dpi = _dpi(tags)
     orientation, block, notes = exif.read(lambda: tags)
     dtype, mode, channels = _kind(page)
+    xmp = page.tags.valueof(_XMP)
+    meta = Meta(page.iccprofile, block, exif.packet(xmp if isinstance(xmp, bytes) else None), dpi=dpi)
     header = Header("tiff", (*size[:2], *channels), dtype, mode, page.bitspersample, frames, orientation, _nodata(page))
-    return Source(header, partial(_decode, data, page), Meta(page.iccprofile, block, dpi), notes)
+    return Source(header, partial(_decode, data, page), meta, notes)
 
 
 def _is_frame(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
@@ -207,6 +211,8 @@ def encode(pixels: NDArray[Any], meta: Meta) -> list[Buffer]:
         options = options | {"compression": "zlib", "predictor": True}
     if meta.dpi:
         options = options | {"resolution": meta.dpi, "resolutionunit": "INCH"}
+    if meta.xmp:
+        options = options | {"extratags": [(_XMP, "B", len(meta.xmp), meta.xmp, True)]}
     with _open("<bytes>", "w", extension=".tif", bigtiff=big) as file:
         data = file.write(pixels, is_batch=False, metadata=None, software=False, iccprofile=meta.icc, **options)
     return _with_exif(data, meta.exif) if meta.exif and not big else [data]

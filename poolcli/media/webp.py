@@ -32,4 +32,5 @@ def encode(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer
         exact=True,  # colours under transparent pixels count
         icc_profile=None if grey else meta.icc,  # a profile for grey does not fit RGB
         exif=meta.exif,
+        xmp=meta.xmp,
     )
