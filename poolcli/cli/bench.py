@@ -181,8 +181,8 @@ def _measured(asked: Asked, rules: Rules) -> Iterator[Results]:
 def _arrays(names: list[str]) -> dict[Size, Any]:
     """Return what the files called *names* hold, by their sizes."""
     from poolcli.core import layouts
+    from poolcli.jobs.page import PICTURE_LAYOUTS
     from poolcli.jobs.request import MAX_PIXELS
-    from poolcli.jobs.runner import PICTURE_LAYOUTS
     from poolcli.media import contents, files
 
     found = {}

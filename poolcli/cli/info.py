@@ -13,9 +13,9 @@ from poolcli.core import layouts
 from poolcli.core.geometry import Window
 from poolcli.errors import PoolError, UsageError
 from poolcli.jobs import records
+from poolcli.jobs.page import PICTURE_LAYOUTS
 from poolcli.jobs.records import SCHEMA
 from poolcli.jobs.request import Request
-from poolcli.jobs.runner import PICTURE_LAYOUTS
 from poolcli.media import files, formats
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)

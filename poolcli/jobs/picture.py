@@ -42,6 +42,13 @@ class Picture:
         metavar="HOW",
         choices=ORIENTS,
     )
+    page: str | None = setting(
+        "Picture",
+        "Of several: first, all, N or A-B; else all where the output can hold them, as pages or as what moves.",
+        default=None,
+        metavar="WHICH",
+        choices=("first", "all"),
+    )
     meta: str = setting(
         "Picture", "Metadata: keep, icc (the profile alone) or none.", default="keep", metavar="WHAT", choices=METAS
     )
@@ -55,7 +62,7 @@ class Picture:
             raise UsageError(f"alpha must be one of {', '.join(ALPHAS)}, got {self.alpha!r}")
         one_of("orient", self.orient, ORIENTS)
         one_of("meta", self.meta, METAS)
-        _ = self.background, self.box
+        _ = self.background, self.box, self.pages(2**31)
 
     @property
     def background(self) -> tuple[int, ...] | None:
@@ -69,6 +76,18 @@ class Picture:
             raise UsageError(f"colour of alpha must be #rrggbb, #rgb or one of {names}, got {text!r}")
         digits = digits[1:] if len(digits) == 7 else "".join(2 * digit for digit in digits[1:])
         return tuple(bytes.fromhex(digits))
+
+    def pages(self, count: int) -> tuple[int, int] | None:
+        """Return the first and the last of *count* pages that are asked for, from 1, or None."""
+        if self.page is None:
+            return None
+        if self.page in {"first", "all"}:
+            return 1, count if self.page == "all" else 1
+        found = re.fullmatch(r"([1-9]\d{0,8})(?:-([1-9]\d{0,8}))?", self.page, re.ASCII)
+        first, last = map(int, (found[1], found[2] or found[1])) if found else (1, 0)
+        if last < first:
+            raise UsageError(f"page must be first, all, N or A-B, got {self.page!r}")
+        return first, last
 
     @property
     def box(self) -> tuple[int, ...] | None:

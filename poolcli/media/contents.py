@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from poolcli.media.formats import Format, Header
 from poolcli.media.pictures import Meta, Source, settled, tagged, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
@@ -53,6 +53,7 @@ class Found:
     """What a file's header says, and how to read the rest."""
 
     source: Source
+    upright: bool = True
 
     @property
     def header(self) -> Header:
@@ -69,8 +70,14 @@ class Found:
                 pixels = change(pixels)
             if pixels.shape != header.shape:
                 raise ValueError
-        frames = (f"frame 1 of {header.frames}",) if header.frames > 1 else ()
-        return Content(pixels, header, source.meta, (*frames, *source.warnings, *damage))
+        return Content(pixels, header, source.meta, (*source.warnings, *damage))
+
+    def page(self, number: int) -> Found:
+        """Return what is found in a later page or frame; the ones before it are left for good."""
+        with _explained(InputError, f"damaged or truncated {self.header.format}", "its header is damaged"):
+            if self.source.page is None:
+                raise ValueError
+            return _found(self.source.page(number), upright=self.upright)
 
 
 def look(data: bytes, *, key: str | None = None, max_pixels: int, upright: bool = True) -> Found:
@@ -85,28 +92,50 @@ def look(data: bytes, *, key: str | None = None, max_pixels: int, upright: bool 
         raise InputError(f"key chooses an array of an .npz file, but this is {format_.name}")
     chosen = {} if key is None else {"key": key}
     with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
-        source = settled(_module(format_).look(data, max_pixels, **chosen))
-    return Found(turned(source) if upright else tagged(source))
+        return _found(_module(format_).look(data, max_pixels, **chosen), upright=upright)
+
+
+def _found(source: Source, *, upright: bool) -> Found:
+    source = settled(source)
+    return Found(turned(source) if upright else tagged(source), upright)
 
 
 def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
     """Return what a file holds, by its content; parameters and errors as `look`."""
-    return look(data, key=key, max_pixels=max_pixels).read()
+    content = look(data, key=key, max_pixels=max_pixels).read()
+    frames = content.header.frames
+    return replace(content, warnings=(*([f"frame 1 of {frames}"] if frames > 1 else []), *content.warnings))
 
 
-def encode(pixels: NDArray[Any], format: Format, meta: Meta | None, *, quality: int | None = None) -> list[Buffer]:
+def encode(
+    pixels: NDArray[Any],
+    format: Format,
+    meta: Meta | None,
+    *,
+    quality: int | None = None,
+    later: Sequence[tuple[NDArray[Any], Meta | None]] = (),
+) -> list[Buffer]:
     """Return a file of what `formats.check` has found to fit, as buffers to be written one after the other.
 
-    *meta* is what a picture that was read carries over, or None. Without a quality it is the format's default.
+    *meta* is what a picture that was read carries over, or None; *later* are more pages or frames, for a format that
+    holds several. Without a quality it is the format's default.
     """
-    if format.picture:
-        if pixels.shape[2:] == (1,):
-            pixels = pixels[:, :, 0]
-        pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    options = {"quality": quality or format.quality} if format.qualities else {}
+    if format.frames == "animation" and any(one.shape != pixels.shape or one.dtype != pixels.dtype for one, _ in later):
+        raise InputError(f"frames of {format.name} must be of one size and kind", "page=first, or format=tiff")
+    options: dict[str, Any] = {"quality": quality or format.quality} if format.qualities else {}
+    if later:
+        options["later"] = [(_plain(one), meta or Meta()) for one, meta in later]
     with _explained(OutputError, f"cannot be encoded as {format.name}", "its encoder failed"):
+        pixels = _plain(pixels) if format.picture else pixels
         buffers: list[Buffer] = _module(format).encode(pixels, meta or Meta(), **options)
     return buffers
+
+
+def _plain(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels as encoders like them: grey has no channels, rows follow each other, in this machine's order."""
+    if pixels.shape[2:] == (1,):
+        pixels = pixels[:, :, 0]
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
 
 
 def _module(format: Format) -> Any:

@@ -37,11 +37,15 @@ class Format:
     picture
         Whether it holds a picture (HW or HWC) rather than a tensor.
     quality
-        Default of `-Q`, for a format that loses unasked.
+        Default of `-Q`, for a format that loses unasked by it.
     qualities
         Whether `-Q` means anything.
     side
         Longest side in pixels, or None.
+    frames
+        What several pictures in it are: "pages" of any size, or an "animation"; None where it is written with one.
+    lossy
+        Whether pixels change unasked.
     """
 
     name: str
@@ -54,16 +58,13 @@ class Format:
     quality: int | None = None
     qualities: bool = False
     side: int | None = None
+    frames: str | None = None
+    lossy: bool = False
 
     @property
     def writes(self) -> bool:
         """Whether poolcli writes it; it reads every format."""
         return bool(self.holds)
-
-    @property
-    def lossy(self) -> bool:
-        """Whether pixels change unasked."""
-        return self.quality is not None
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -130,6 +131,7 @@ FORMATS = (
         rb"\x89PNG\r\n\x1a\n",
         "lossless; bool is 1-bit",
         (("bool", (1,)), ("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
+        frames="animation",
     ),
     Format(
         "jpeg",
@@ -139,6 +141,7 @@ FORMATS = (
         (("uint8", (1, 3)),),
         cmyk=("uint8",),
         quality=90,
+        lossy=True,
         qualities=True,
         side=65500,
     ),
@@ -150,6 +153,7 @@ FORMATS = (
         (("uint8", (1, 2, 3, 4)),),
         qualities=True,
         side=16383,
+        frames="animation",
     ),
     # "BM" also begins plain text; the size of the header that follows does not.
     Format(
@@ -170,6 +174,7 @@ FORMATS = (
             if dtype not in {"int64", "uint64"}  # hardly anything reads 64-bit integers in a TIFF
         ),
         cmyk=("uint8", "uint16"),
+        frames="pages",
     ),
     Format(
         "pnm",
@@ -186,7 +191,16 @@ FORMATS = (
         tuple((dtype, _ANY) for dtype in NUMERIC),
         picture=False,
     ),
-    Format("gif", (".gif",), rb"GIF8[79]a", "read only, first frame"),
+    Format(
+        "gif",
+        (".gif",),
+        rb"GIF8[79]a",
+        "256 colours, alpha is all or nothing",
+        (("uint8", (1, 3, 4)),),
+        frames="animation",
+        lossy=True,
+        side=65535,
+    ),
     Format("npz", (".npz",), rb"PK(\x03\x04|\x05\x06)", "read only, one array or --key", picture=False),
 )
 

@@ -13,13 +13,17 @@ from poolcli.errors import InputError, LimitError
 from poolcli.media import exif
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from poolcli.media.formats import Header
 
     Change = Callable[[NDArray[Any]], NDArray[Any]]
+    Later = Sequence[tuple[NDArray[Any], "Meta"]]  # more pages or frames
+
+
+FRAME = 100  # milliseconds that a frame is shown of which nobody says how long
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,10 @@ class Meta:
         Words for people.
     dpi
         Pixels per inch, (horizontal, vertical).
+    duration
+        Milliseconds that a frame is shown.
+    loop
+        How often frames are shown in all; 0 is for ever.
     mode
         Colour mode of the pixels, as in `Header`.
     subsampling
@@ -49,6 +57,8 @@ class Meta:
     xmp: bytes | None = None
     comment: str | None = None
     dpi: tuple[float, float] | None = None
+    duration: float | None = None
+    loop: int | None = None
     mode: str | None = None
     subsampling: int | None = None
 
@@ -58,7 +68,7 @@ class Meta:
         *scale* is down and across; the resolution changes with it, so that the picture keeps its size on paper.
         """
         if what != "keep":
-            return Meta(self.icc if what == "icc" else None, mode=self.mode, subsampling=self.subsampling)
+            return replace(self, icc=self.icc if what == "icc" else None, exif=None, xmp=None, comment=None, dpi=None)
         return replace(self, dpi=self.dpi and (self.dpi[0] / scale[1], self.dpi[1] / scale[0]))
 
 
@@ -67,7 +77,8 @@ class Source:
     """A file of which only the header was read, and how to decode its array, the first of several.
 
     The `look` of a format returns it as the file has it. *judge* returns the warnings that only the decoded array
-    gives; *changes* follow, one after the other, and give what the header says.
+    gives; *changes* follow, one after the other, and give what the header says. *page* looks at a later one by its
+    number from 0.
     """
 
     header: Header
@@ -76,6 +87,7 @@ class Source:
     warnings: tuple[str, ...] = ()
     judge: Callable[[NDArray[Any]], tuple[str, ...]] = lambda _: ()
     changes: tuple[Change, ...] = ()
+    page: Callable[[int], Source] | None = None
 
     def changed(self, header: Header, change: Change) -> Source:
         """Return the source of what *change* makes of the array, as *header* says."""

@@ -7,6 +7,7 @@ and metadata only.
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,14 @@ import numpy as np
 from poolcli.errors import InputError
 from poolcli.media import exif
 from poolcli.media.formats import Header
-from poolcli.media.pictures import Meta, Source, limit
+from poolcli.media.pictures import FRAME, Meta, Source, limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image, ImageFile
     from typing_extensions import Buffer
+
+    from poolcli.media.pictures import Later
 
 
 def open(data: bytes, module: str) -> ImageFile.ImageFile:  # noqa: A001 - as in Pillow
@@ -57,8 +60,8 @@ _MODES: dict[str, tuple[str, str, tuple[int, ...], str]] = {
 _TRANSPARENT = {"1": _MODES["LA"], "L": _MODES["LA"], "P": _MODES["RGBA"]}
 
 
-def source(image: ImageFile.ImageFile, data: bytes, format: str) -> Source:
-    """Return what Pillow found in the file *data*, to be decoded by it."""
+def source(image: Image.Image, data: bytes, format: str, opened: Any = None) -> Source:
+    """Return what Pillow found in the file *data*, to be decoded by it, or by imageio's file that is *opened* there."""
     if image.mode not in _MODES:
         raise InputError(f"{image.mode} pixels are not supported")
     target, dtype, channels, mode = (image.has_transparency_data and _TRANSPARENT.get(image.mode)) or _MODES[image.mode]
@@ -71,8 +74,20 @@ def source(image: ImageFile.ImageFile, data: bytes, format: str) -> Source:
     meta = Meta(
         info.get("icc_profile"), block, exif.packet(info.get("xmp")),
         comment.decode("utf-8", "replace") if isinstance(comment, bytes) else comment, info.get("dpi"),
+        *((info.get("duration", FRAME), info.get("loop")) if frames > 1 else ()),
     )  # fmt: skip
-    return Source(header, partial(_decode, data, None if target == image.mode else target), meta, (*damage, *notes))
+    decode = partial(_decode, data, opened, image.tell(), None if target == image.mode else target)
+    page = partial(_page, data, format, []) if frames > 1 else None
+    return Source(header, decode, meta, (*damage, *notes), page=page)
+
+
+def _page(data: bytes, format: str, opened: list[Any], number: int) -> Source:
+    """Return the source of a later frame; the file stays open, because frames build on those before."""
+    import imageio.v3 as iio
+
+    if not opened:
+        opened.append(iio.imopen(data, "r", plugin=_plugin()))
+    return source(opened[0].at(number), data, format, opened[0])
 
 
 def _frames(image: Image.Image) -> tuple[int, tuple[str, ...]]:
@@ -90,21 +105,30 @@ def look(data: bytes, max_pixels: int, *, format: str, module: str) -> Source:
     return source(image, data, format)
 
 
-def _decode(data: bytes, mode: str | None) -> NDArray[Any]:
+def _decode(data: bytes, opened: Any, number: int, mode: str | None) -> NDArray[Any]:
     import imageio.v3 as iio
 
-    with iio.imopen(data, "r", plugin=_plugin()) as file:
-        return np.asarray(file.read(index=0, mode=mode, writeable_output=False))
+    with nullcontext(opened) if opened else iio.imopen(data, "r", plugin=_plugin()) as file:
+        return np.asarray(file.read(index=number, mode=mode, writeable_output=False))
 
 
-def encode(pixels: NDArray[Any], extension: str, **options: Any) -> list[Buffer]:
-    """Return the file that Pillow writes; options that are None are not given."""
+def encode(
+    pixels: NDArray[Any], extension: str, meta: Meta | None = None, later: Later = (), **options: Any
+) -> list[Buffer]:
+    """Return the file that Pillow writes; options that are None are not given.
+
+    *later* frames follow, and *meta* says how long the first is shown.
+    """
     import imageio.v3 as iio
 
     _settle()
+    if meta is not None and later:
+        pixels = np.stack([pixels, *(frame for frame, _ in later)])
+        durations = [FRAME if one.duration is None else one.duration for one in (meta, *(one for _, one in later))]
+        options |= {"duration": [round(duration) for duration in durations], "loop": meta.loop}
     given = {name: value for name, value in options.items() if value is not None}
     with iio.imopen("<bytes>", "w", plugin=_plugin(), extension=extension) as file:
-        return [file.write(pixels, is_batch=False, **given)]
+        return [file.write(pixels, is_batch=bool(later), **given)]
 
 
 @cache
@@ -116,5 +140,12 @@ def _plugin() -> Any:
 
         def metadata(self, *_: object, **__: object) -> dict[str, Any]:
             return {}
+
+        def at(self, number: int) -> Image.Image:
+            """Return the picture, at one of its frames."""
+            image: Image.Image = self._image
+            image.seek(number)
+            image.load()  # only then a WebP says how long a frame is shown
+            return image
 
     return Pillow

@@ -31,13 +31,15 @@ import numpy as np
 from poolcli.errors import InputError
 from poolcli.media.files import shown
 from poolcli.media.formats import Header
-from poolcli.media.pictures import Meta, Source, fill, limit
+from poolcli.media.pictures import FRAME, Meta, Source, fill, limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
+
+    from poolcli.media.pictures import Later
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # of each colour type but palettes
@@ -94,8 +96,10 @@ def _pillows(data: bytes, chunks: Mapping[bytes, bytes], ours: Source | None) ->
     theirs = pillow.source(image, data, "png")
     if ours is None:
         return replace(theirs, header=replace(theirs.header, bits=chunks[b"IHDR"][8]))
+    depth = chunks[b"IHDR"][8]
     header = replace(ours.header, frames=theirs.header.frames, orientation=theirs.header.orientation)
-    return replace(theirs, header=header, decode=ours.decode)
+    page = None if depth == 16 else theirs.page  # Pillow would quietly narrow it
+    return replace(theirs, header=header, decode=ours.decode, page=page)
 
 
 def _resolution(chunk: bytes | None) -> tuple[float, float] | None:
@@ -204,16 +208,12 @@ _COPIED = 2**27  # the most bytes that copies are made of
 # --- Writing ---
 
 
-def encode(pixels: NDArray[Any], meta: Meta) -> list[Buffer]:
+def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
     """Return the buffers of a file of bool, uint8 or uint16 pixels, at the size of zlib's level 6."""
-    import imagecodecs
-
     rows, columns = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     depth = 1 if pixels.dtype == bool else 8 * pixels.itemsize
     colour = next(colour for colour, count in _CHANNELS.items() if count == channels)
-    lines = _lines(pixels, depth, channels)
-    stream = memoryview(imagecodecs.deflate_encode(lines, 6))  # type: ignore[arg-type]  # any buffer
     parts = [_SIGNATURE, *_chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, 0))]
     if meta.icc:
         parts += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(meta.icc))
@@ -225,9 +225,33 @@ def encode(pixels: NDArray[Any], meta: Meta) -> list[Buffer]:
         parts += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", meta.xmp)
     if meta.comment:
         parts += _chunk(b"iTXt", b"Comment\0\0\0\0\0", meta.comment.encode())
-    for start in range(0, len(stream), _LONGEST):
-        parts += _chunk(b"IDAT", stream[start : start + _LONGEST])
+    if later:
+        loops = 1 if meta.loop is None else meta.loop
+        parts += _chunk(b"acTL", struct.pack(">II", 1 + len(later), loops)) + _shown(0, columns, rows, meta)
+    for piece in _streams(pixels, depth, channels):
+        parts += _chunk(b"IDAT", piece)
+    order = 1  # of the chunks of frames
+    for frame, one in later:
+        parts += _shown(order, columns, rows, one)
+        for order, piece in enumerate(_streams(frame, depth, channels), order + 1):  # noqa: B020 - it goes on
+            parts += _chunk(b"fdAT", struct.pack(">I", order), piece)
+        order += 1
     return [*parts, *_chunk(b"IEND")]
+
+
+def _streams(pixels: NDArray[Any], depth: int, channels: int) -> Iterator[memoryview]:
+    """Yield the deflated rows, in pieces as long as a chunk may be."""
+    import imagecodecs
+
+    stream = memoryview(imagecodecs.deflate_encode(_lines(pixels, depth, channels), 6))  # type: ignore[arg-type]  # any buffer
+    for start in range(0, len(stream), _LONGEST):
+        yield stream[start : start + _LONGEST]
+
+
+def _shown(order: int, columns: int, rows: int, meta: Meta) -> list[Buffer]:
+    """Return the chunk that says how long a frame of the whole size replaces the one before."""
+    milliseconds = min(round(FRAME if meta.duration is None else meta.duration), 65535)
+    return _chunk(b"fcTL", struct.pack(">IIIIIHHBB", order, columns, rows, 0, 0, milliseconds, 1000, 0, 0))
 
 
 _LONGEST = 2**30  # a chunk's length has 31 bits

@@ -13,20 +13,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from poolcli.media.pictures import Meta
+    from poolcli.media.pictures import Later, Meta
 
 look = partial(pillow.look, format="webp", module="WebP")
 
 
-def encode(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:
+def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, later: Later = ()) -> list[Buffer]:
     """Return the buffers of a file of uint8 pixels, lossless without a quality; grey becomes RGB."""
     grey = pixels.ndim == 2 or pixels.shape[2] == 2
-    if grey:
-        layers = pixels.reshape(*pixels.shape[:2], -1)
-        pixels = np.concatenate([layers[:, :, :1]] * 3 + [layers[:, :, 1:]], axis=2)
     return pillow.encode(
-        pixels,
+        _coloured(pixels),
         ".webp",
+        meta,
+        [(_coloured(frame), one) for frame, one in later],
         lossless=quality is None,
         quality=quality,
         exact=True,  # colours under transparent pixels count
@@ -34,3 +33,10 @@ def encode(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer
         exif=meta.exif,
         xmp=meta.xmp,
     )
+
+
+def _coloured(pixels: NDArray[Any]) -> NDArray[Any]:
+    layers = pixels.reshape(*pixels.shape[:2], -1)
+    if layers.shape[2] > 2:
+        return pixels
+    return np.concatenate([layers[:, :, :1]] * 3 + [layers[:, :, 1:]], axis=2)

@@ -1,0 +1,188 @@
+"""One page of a file: what pooling it will give, and what it gave. A file has one, unless it is a document or moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from poolcli.core import layouts
+from poolcli.errors import InputError, UsageError
+from poolcli.jobs import weights
+from poolcli.media import formats
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from poolcli.core.axes import Plan
+    from poolcli.core.geometry import Window
+    from poolcli.core.methods import Method
+    from poolcli.core.pooling import Outline, Pooling
+    from poolcli.jobs.light import Light
+    from poolcli.jobs.naming import Job
+    from poolcli.jobs.picture import Picture
+    from poolcli.jobs.request import Request
+    from poolcli.jobs.runner import Stopwatch
+    from poolcli.media.contents import Found, Meta
+    from poolcli.media.formats import Format, Header
+
+PICTURE_LAYOUTS = {2: "HW", 3: "HWC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as it was found, and what pooling it with these settings gives."""
+
+    found: Found
+    light: Light
+    target: Format
+    windows: list[Window]
+    layout: str | None
+    outline: Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What pooling a page gave, what goes with it, and what a person should know."""
+
+    pooling: Pooling
+    meta: Meta | None
+    warnings: tuple[str, ...]
+
+
+def planned(found: Found, job: Job, request: Request) -> Page:
+    """Return what pooling a page will give; refuse what the output's format cannot hold."""
+    from poolcli.core import dtypes, pooling
+
+    found = _adapted(found, request.picture)
+    header = found.header
+    target = job.format or formats.by_name(header.format)
+    layout, dtype = _settled(header, request, to_picture=job.output is not None and target.picture)
+    shape, source = header.shape, dtypes.named(header.dtype)
+    *unrounded, window = windows = _windows(job, request)
+    for one in unrounded:
+        outline = pooling.outline(shape, source, request.method, one, layout=layout)
+        shape, source = outline.shape, outline.dtype
+    outline = pooling.outline(
+        shape, source, request.method, window, layout=layout, asked=named(dtype), rounding=request.rounding,
+        missing=weights.missing(request, header), weighed=request.weighs,
+    )  # fmt: skip
+    if job.output is not None:
+        formats.check(target, outline.shape, outline.dtype.name, header.mode)
+    return Page(found, _light(header, request), target, windows, layout, outline)
+
+
+def _windows(job: Job, request: Request) -> list[Window]:
+    """Return the windows that are pooled one after another, all but the last unrounded."""
+    if job.level == 1:
+        return [request.window]
+    if not request.method.nests and (request.weighs or request.missing.asked):
+        raise UsageError(f"levels of {request.method.token} must be pooled without weights and missing data")
+    return [request.window.level(job.level)] if request.method.nests else [request.window] * job.level
+
+
+def numbers(page: Page, picture: Picture) -> range:
+    """Return the numbers, from 0, of the pages that are pooled, given the first.
+
+    Unless it is said, they are all where the output can hold them as what they are: pages, or what moves.
+    """
+    count, meta = page.found.header.frames, page.found.source.meta
+    moves = meta is not None and meta.duration is not None
+    usual = count if page.target.frames == "pages" or (moves and page.target.frames) else 1
+    first, last = picture.pages(count) or (1, usual)
+    if last > count:
+        raise InputError(f"page must be at most {count}, got {last}")
+    if last > first and not page.target.frames:
+        raise InputError(f"{page.target.name} holds one page, got {last - first + 1}", "page=first, or format=tiff")
+    return range(first - 1, last)
+
+
+def pooled(page: Page, request: Request, watch: Stopwatch, ahead: int, also: tuple[str, ...] = ()) -> Pooled:
+    """Read a page and pool it; *also* names what else is told of its windows."""
+    from poolcli.core import pooling
+    from poolcli.jobs import light
+
+    with watch.stage("decode"):
+        content = page.found.read()
+
+    def run(pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
+        *unrounded, window = page.windows
+        how: dict[str, Any] = {"engine": request.engine, "threads": request.threads, "ahead": ahead}
+        for one in unrounded:
+            pixels = pooling.run(pixels, method, one, layout=page.layout, **how).array
+        return pooling.run(
+            pixels, method, window, layout=page.layout, dtype=dtype, rounding=request.rounding,
+            weights=weights.weights(request, pixels.shape, page.layout), missing=page.outline.missing, also=also, **how,
+        )  # fmt: skip
+
+    done = light.pool(page.light, content.pixels, request.method, page.outline.dtype, request.rounding, run)
+    watch.add(done.seconds)
+    meta = content.meta and content.meta.kept(request.picture.meta, _shrunk(page.outline.plan))
+    return Pooled(done, meta, (*content.warnings, *done.warnings))
+
+
+def _shrunk(plan: Plan) -> tuple[float, float]:
+    """Return how many rows, and columns, of a picture one of the result stands for."""
+    from poolcli.core.axes import Spans
+
+    down, across = (axis.length / axis.out if isinstance(axis, Spans) else axis.stride for axis in plan.axes)
+    return down, across
+
+
+def named(dtype: str | None) -> np.dtype[Any] | None:
+    """Return the dtype of a name, if there is one."""
+    from poolcli.core import dtypes
+
+    return None if dtype is None else dtypes.named(dtype)
+
+
+def _adapted(found: Found, picture: Picture) -> Found:
+    """Return the part of a picture that is asked for, without alpha where that is asked for; a tensor as it is."""
+    from poolcli.media import pictures
+
+    source = found.source
+    if not source.header.picture:
+        return found
+    if picture.box is not None:
+        source = pictures.cropped(source, picture.box)
+    if picture.alpha == "drop" or picture.background is not None:
+        source = pictures.flattened(source, picture.background)
+    return replace(found, source=source)
+
+
+def _light(header: Header, request: Request) -> Light:
+    """Return how the numbers of an input are understood; refuse what they cannot mean."""
+    from poolcli.jobs.light import Light, averages
+
+    asked, method, bits = request.picture, request.method, max(header.bits, 8)
+    if not header.picture:
+        return Light(bits)
+    if asked.depth and not header.dtype.startswith("uint"):
+        raise InputError(f"depth must be asked of unsigned integers, got {header.dtype}", "dtype=uint8 converts")
+    if asked.linear and (header.mode in {None, "CMYK"} or header.dtype not in {"uint8", "uint16"}):
+        raise InputError(f"linear must be asked of 8 or 16-bit grey or RGB, got {header.dtype} {header.mode}")
+    alpha, linear = header.mode in {"LA", "RGBA"}, asked.linear and method.result == "mean"
+    weighted = alpha and asked.alpha != "independent" and averages(method)
+    return Light(bits, asked.depth, alpha and (linear or weighted), weighted, linear)
+
+
+def _settled(header: Header, request: Request, *, to_picture: bool) -> tuple[str | None, str | None]:
+    """Return the layout and the dtype to pool with: a picture that stays a picture keeps its dtype."""
+    layout, dtype = request.layout, request.dtype
+    if not header.picture:
+        letters = layouts.resolve(layout, header.shape).letters
+        if to_picture and letters not in PICTURE_LAYOUTS.values():
+            raise InputError(f"layout must be HW or HWC for a picture, got {letters}", "output=x.npy keeps a tensor")
+        return layout, dtype
+    if layout is not None:
+        raise InputError(f"layout must not be given for a picture, got {layout!r}", "pictures are HW or HWC")
+    if to_picture and dtype is None:
+        if request.method.result == "sum":
+            raise InputError(
+                "method sum must be given a dtype for a picture: sums pass its range",
+                "output=x.npy keeps them, method=avg stays in its range",
+            )
+        dtype = header.dtype
+    if request.picture.depth:
+        dtype = f"uint{request.picture.depth}"
+    return PICTURE_LAYOUTS[len(header.shape)], dtype
