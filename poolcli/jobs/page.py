@@ -88,6 +88,7 @@ def numbers(page: Page, picture: Picture) -> range:
     """
     count, meta = page.found.header.frames, page.found.source.meta
     moves = meta is not None and meta.duration is not None
+    moves = moves and page.found.header.mode != "P"  # only the first frame has indices
     usual = count if page.target.frames == "pages" or (moves and page.target.frames) else 1
     first, last = picture.pages(count) or (1, usual)
     if last > count:

@@ -12,6 +12,7 @@ from poolcli.errors import UsageError
 ALPHAS = ("weighted", "independent", "drop", "over:COLOR")
 ORIENTS = ("apply", "ignore")
 METAS = ("keep", "icc", "none")
+PALETTES = ("expand", "index")
 _NAMED = {"black": "#000", "white": "#fff", "grey": "#808080", "gray": "#808080", "red": "#f00", "lime": "#0f0",
           "blue": "#00f", "yellow": "#ff0", "cyan": "#0ff", "magenta": "#f0f"}  # fmt: skip
 
@@ -42,6 +43,13 @@ class Picture:
         metavar="HOW",
         choices=ORIENTS,
     )
+    palette: str = setting(
+        "Picture",
+        "expand it to colours, or pool its index numbers and keep it, as for label maps.",
+        default="expand",
+        metavar="HOW",
+        choices=PALETTES,
+    )
     page: str | None = setting(
         "Picture",
         "Of several: first, all, N or A-B; else all where the output can hold them, as pages or as what moves.",
@@ -62,6 +70,9 @@ class Picture:
             raise UsageError(f"alpha must be one of {', '.join(ALPHAS)}, got {self.alpha!r}")
         one_of("orient", self.orient, ORIENTS)
         one_of("meta", self.meta, METAS)
+        one_of("palette", self.palette, PALETTES)
+        if self.palette == "index" and (self.linear or self.depth):
+            raise UsageError("palette=index must be used without linear and depth: index numbers are no light")
         _ = self.background, self.box, self.pages(2**31)
 
     @property

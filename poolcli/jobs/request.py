@@ -79,6 +79,8 @@ class Request:
     def __post_init__(self) -> None:
         settle(self, method=method, max_pixels=partial(whole, "max_pixels"))
         one_of("rounding", self.rounding, ROUNDINGS)
+        if self.picture.palette == "index" and self.dtype is not None:
+            raise UsageError("palette=index must be used without dtype: index numbers stay what they are")
         if self.picture.depth is not None and self.dtype is not None:
             raise UsageError("depth must be used without dtype: it says how far numbers are rescaled")
         if self.layout is not None:

@@ -31,6 +31,9 @@ def check(request: Request, jobs: Iterable[Job]) -> None:
     engines.check(request.engine, request.threads)
     if request.picture.alpha == "weighted" and not light.averages(request.method):
         raise UsageError(f"alpha=weighted must be used with a mean, got {request.method.token}", "alpha=independent")
+    if request.picture.palette == "index" and (request.method.result != "same" or request.method.parts):
+        fits = "method=mode, max, min, first, center or median:lower"
+        raise UsageError(f"palette=index must be used with a method that chooses, got {request.method.token}", fits)
     if request.picture.linear and request.method.result not in {"mean", "same"}:
         raise UsageError(f"linear must be used with a mean, got {request.method.token}")
     for job in jobs:
@@ -142,8 +145,10 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     with watch.stage("read"):
         data = files.read(job.input)
     with watch.stage("decode"):
-        upright = request.picture.orient == "apply"
-        found = contents.look(data, key=request.key, max_pixels=request.max_pixels, upright=upright)
+        found = contents.look(
+            data, key=request.key, max_pixels=request.max_pixels,
+            upright=request.picture.orient == "apply", indexed=request.picture.palette == "index",
+        )  # fmt: skip
     page = pages.planned(found, job, request)
     numbers = pages.numbers(page, request.picture)
     if numbers.start or len(numbers) > 1:

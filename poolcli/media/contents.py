@@ -54,6 +54,7 @@ class Found:
 
     source: Source
     upright: bool = True
+    indexed: bool = False
 
     @property
     def header(self) -> Header:
@@ -77,27 +78,32 @@ class Found:
         with _explained(InputError, f"damaged or truncated {self.header.format}", "its header is damaged"):
             if self.source.page is None:
                 raise ValueError
-            return _found(self.source.page(number), upright=self.upright)
+            return _found(self.source.page(number), upright=self.upright, indexed=self.indexed)
 
 
-def look(data: bytes, *, key: str | None = None, max_pixels: int, upright: bool = True) -> Found:
+def look(data: bytes, *, key: str | None = None, max_pixels: int, upright: bool = True, indexed: bool = False) -> Found:
     """Return what a file holds, by its content, without decoding its pixels.
 
     *key* chooses an array of an `.npz`; *max_pixels* bounds rows times columns of a picture, or elements of an `.npz`:
     beyond it a LimitError is raised, and an InputError for what cannot be read, or only with loss. The message is the
-    bare fact: the caller adds the name. Without *upright* a picture lies as it is stored.
+    bare fact: the caller adds the name. Without *upright* a picture lies as it is stored;
+    *indexed* gives the indices of its palette.
     """
     format_ = formats.sniff(data[:512])
     if key is not None and format_.name != "npz":
         raise InputError(f"key chooses an array of an .npz file, but this is {format_.name}")
     chosen = {} if key is None else {"key": key}
     with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
-        return _found(_module(format_).look(data, max_pixels, **chosen), upright=upright)
+        return _found(_module(format_).look(data, max_pixels, **chosen), upright=upright, indexed=indexed)
 
 
-def _found(source: Source, *, upright: bool) -> Found:
+def _found(source: Source, *, upright: bool, indexed: bool) -> Found:
+    if indexed and source.header.picture:
+        if source.indexed is None:
+            raise InputError("it has no palette", "palette=expand")
+        source = source.indexed()
     source = settled(source)
-    return Found(turned(source) if upright else tagged(source), upright)
+    return Found(turned(source) if upright else tagged(source), upright, indexed)
 
 
 def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:

@@ -46,6 +46,8 @@ class Format:
         What several pictures in it are: "pages" of any size, or an "animation"; None where it is written with one.
     lossy
         Whether pixels change unasked.
+    indexed
+        Whether it stores indices of a palette.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Format:
     side: int | None = None
     frames: str | None = None
     lossy: bool = False
+    indexed: bool = False
 
     @property
     def writes(self) -> bool:
@@ -132,6 +135,7 @@ FORMATS = (
         "lossless; bool is 1-bit",
         (("bool", (1,)), ("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
         frames="animation",
+        indexed=True,
     ),
     Format(
         "jpeg",
@@ -175,6 +179,7 @@ FORMATS = (
         ),
         cmyk=("uint8", "uint16"),
         frames="pages",
+        indexed=True,
     ),
     Format(
         "pnm",
@@ -199,6 +204,7 @@ FORMATS = (
         (("uint8", (1, 3, 4)),),
         frames="animation",
         lossy=True,
+        indexed=True,
         side=65535,
     ),
     Format("npz", (".npz",), rb"PK(\x03\x04|\x05\x06)", "read only, one array or --key", picture=False),
@@ -256,6 +262,9 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
         raise InputError(
             f"{format.name} holds pictures (HW or HWC), not shape {tuple(shape)}", "format=npy, or output=x.npy"
         )
+    if mode == "P" and not format.indexed:
+        able = " or ".join(other.name for other in FORMATS if other.indexed)
+        raise InputError(f"{format.name} cannot hold indices of a palette", f"palette=expand, or format={able}")
     channels = shape[2] if len(shape) == 3 else 1
     cmyk = mode == "CMYK" and channels == 4
     if not format.fits(dtype, channels, cmyk=cmyk):

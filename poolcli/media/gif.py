@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from poolcli.media import pillow
 from poolcli.media.pictures import fill, limit
@@ -26,5 +29,20 @@ def look(data: bytes, max_pixels: int) -> Source:
 
 def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
     """Return the buffers of a file of uint8 pixels."""
+    if meta.palette:
+        return _indices(pixels, meta)
     disposal = 2 if pixels.shape[2:] == (4,) else None  # what is not there must not show the frame before
     return pillow.encode(pixels, ".gif", meta, later, comment=meta.comment, disposal=disposal)
+
+
+def _indices(pixels: NDArray[Any], meta: Meta) -> list[Buffer]:
+    """Return the file of indices that stay what they are, which Pillow alone can be told."""
+    from PIL import Image
+
+    colours = np.frombuffer(meta.palette or b"", np.uint8).reshape(-1, 4)
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    image.putpalette(colours[:, :3].tobytes())
+    clear = np.flatnonzero(colours[:, 3] == 0)
+    options = {"transparency": int(clear[0])} if clear.size else {}
+    image.save(file, "GIF", optimize=False, comment=meta.comment or "", **options)
+    return [file.getvalue()]

@@ -50,6 +50,8 @@ class Meta:
         Colour mode of the pixels, as in `Header`.
     subsampling
         Of a JPEG's colours: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+    palette
+        Red, green, blue and alpha of each index, where those are the pixels.
     """
 
     icc: bytes | None = None
@@ -61,6 +63,7 @@ class Meta:
     loop: int | None = None
     mode: str | None = None
     subsampling: int | None = None
+    palette: bytes | None = None
 
     def kept(self, what: str, scale: tuple[float, float]) -> Meta:
         """Return all of it ("keep"), the profile alone ("icc") or none, where a pixel is now *scale* of the old.
@@ -78,7 +81,8 @@ class Source:
 
     The `look` of a format returns it as the file has it. *judge* returns the warnings that only the decoded array
     gives; *changes* follow, one after the other, and give what the header says. *page* looks at a later one by its
-    number from 0.
+    number from 0. *indexed* looks at the same picture as indices of its
+    palette.
     """
 
     header: Header
@@ -88,6 +92,7 @@ class Source:
     judge: Callable[[NDArray[Any]], tuple[str, ...]] = lambda _: ()
     changes: tuple[Change, ...] = ()
     page: Callable[[int], Source] | None = None
+    indexed: Callable[[], Source] | None = None
 
     def changed(self, header: Header, change: Change) -> Source:
         """Return the source of what *change* makes of the array, as *header* says."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,26 @@ def source(image: Image.Image, data: bytes, format: str, opened: Any = None) -> 
     )  # fmt: skip
     decode = partial(_decode, data, opened, image.tell(), None if target == image.mode else target)
     page = partial(_page, data, format, []) if frames > 1 else None
-    return Source(header, decode, meta, (*damage, *notes), page=page)
+    found = Source(header, decode, meta, (*damage, *notes), page=page)
+    return replace(found, indexed=partial(_indexed, image, data, found)) if image.mode == "P" else found
+
+
+def _indexed(image: Image.Image, data: bytes, found: Source) -> Source:
+    """Return the source of the indices of a palette; later frames have none."""
+    header = replace(found.header, shape=found.header.shape[:2], mode="P")
+    meta = found.meta and replace(found.meta, palette=_palette(image))
+    return Source(header, partial(_decode, data, None, image.tell(), "P"), meta, found.warnings)
+
+
+def _palette(image: Image.Image) -> bytes:
+    """Return red, green, blue and alpha of each index."""
+    colours = np.frombuffer(bytes(image.getpalette("RGBA") or b""), np.uint8).reshape(-1, 4).copy()
+    clear = image.info.get("transparency")
+    if isinstance(clear, bytes):
+        colours[: len(clear), 3] = np.frombuffer(clear[: len(colours)], np.uint8)
+    elif clear is not None and clear < len(colours):
+        colours[clear, 3] = 0
+    return colours.tobytes()
 
 
 def _page(data: bytes, format: str, opened: list[Any], number: int) -> Source:

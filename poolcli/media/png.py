@@ -213,18 +213,9 @@ def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
     rows, columns = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     depth = 1 if pixels.dtype == bool else 8 * pixels.itemsize
-    colour = next(colour for colour, count in _CHANNELS.items() if count == channels)
+    colour = 3 if meta.palette else next(colour for colour, count in _CHANNELS.items() if count == channels)
     parts = [_SIGNATURE, *_chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, 0))]
-    if meta.icc:
-        parts += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(meta.icc))
-    if meta.dpi and max(meta.dpi) < 2**31 * _METRES:
-        parts += _chunk(b"pHYs", struct.pack(">IIB", *(int(value / _METRES + 0.5) for value in meta.dpi), 1))
-    if meta.exif:
-        parts += _chunk(b"eXIf", meta.exif.removeprefix(b"Exif\0\0"))
-    if meta.xmp:
-        parts += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", meta.xmp)
-    if meta.comment:
-        parts += _chunk(b"iTXt", b"Comment\0\0\0\0\0", meta.comment.encode())
+    parts += _carried(meta)
     if later:
         loops = 1 if meta.loop is None else meta.loop
         parts += _chunk(b"acTL", struct.pack(">II", 1 + len(later), loops)) + _shown(0, columns, rows, meta)
@@ -237,6 +228,26 @@ def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
             parts += _chunk(b"fdAT", struct.pack(">I", order), piece)
         order += 1
     return [*parts, *_chunk(b"IEND")]
+
+
+def _carried(meta: Meta) -> list[Buffer]:
+    """Return the chunks of what a picture carries beside its pixels, in their order."""
+    parts: list[Buffer] = []
+    if meta.icc:
+        parts += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(meta.icc))
+    if meta.dpi and max(meta.dpi) < 2**31 * _METRES:
+        parts += _chunk(b"pHYs", struct.pack(">IIB", *(int(value / _METRES + 0.5) for value in meta.dpi), 1))
+    if meta.exif:
+        parts += _chunk(b"eXIf", meta.exif.removeprefix(b"Exif\0\0"))
+    if meta.xmp:
+        parts += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", meta.xmp)
+    if meta.comment:
+        parts += _chunk(b"iTXt", b"Comment\0\0\0\0\0", meta.comment.encode())
+    if meta.palette:
+        colours = np.frombuffer(meta.palette, np.uint8).reshape(-1, 4)
+        parts += _chunk(b"PLTE", colours[:, :3].tobytes())
+        parts += _chunk(b"tRNS", colours[:, 3].tobytes()) if (colours[:, 3] < 255).any() else []
+    return parts
 
 
 def _streams(pixels: NDArray[Any], depth: int, channels: int) -> Iterator[memoryview]:

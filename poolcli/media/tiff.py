@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,7 +57,24 @@ def look(data: bytes, max_pixels: int, number: int = 0) -> Source:
         "tiff", (*size[:2], *channels), dtype, mode, page.bitspersample, len(pages), orientation, _nodata(page)
     )
     decode, later = partial(_decode, data, page), partial(look, data, max_pixels)
-    return Source(header, decode, meta, notes, page=later if len(pages) > 1 else None)
+    found = Source(header, decode, meta, notes, page=later if len(pages) > 1 else None)
+    indexed = page.photometric == 3 and page.bitspersample <= 8
+    return replace(found, indexed=partial(_indexed, data, page, found)) if indexed else found
+
+
+def _indexed(data: bytes, page: tifffile.TiffPage, found: Source) -> Source:
+    """Return the source of the indices of a palette."""
+    header = replace(found.header, shape=found.header.shape[:2], mode="P")
+    meta = found.meta and replace(found.meta, palette=_opaque(_colours(page)).tobytes())
+    return Source(header, partial(_samples, data, page), meta, found.warnings)
+
+
+def _colours(page: tifffile.TiffPage) -> NDArray[np.uint8]:
+    return np.asarray(np.asarray(page.colormap).T >> 8, np.uint8)
+
+
+def _opaque(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.pad(colours, ((0, 0), (0, 1)), constant_values=255)
 
 
 def _is_frame(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
@@ -148,21 +166,22 @@ def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     """Return samples as HW or HWC, of their whole range, larger is brighter, alpha not multiplied into the colours."""
     if page.photometric == 6 and page.compression not in _JPEGS:
         return _rgb(_unpacked(data, page))
-    with _open(data, "r") as file:
-        pixels = np.asarray(
-            file.read(index=..., page=page.index)
-        )  # series would follow names of other files in OME metadata
-    if page.axes == "SYX":
-        pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.dtype == bool:
-        pixels = pixels.view(np.uint8)
+    pixels = _samples(data, page)
     if page.photometric == 3:
-        return np.asarray((np.asarray(page.colormap).T >> 8).astype(np.uint8)[pixels])
+        return np.asarray(_colours(page)[pixels])
     if page.bitspersample < 8:
         pixels = np.linspace(0, 255, 2**page.bitspersample).round().astype(np.uint8)[pixels]
     if page.photometric == 0:
         pixels = 2 ** max(page.bitspersample, 8) - 1 - pixels
     return _straight(pixels) if page.extrasamples[:1] == (1,) and pixels.shape[2:] in {(2,), (4,)} else pixels
+
+
+def _samples(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
+    with _open(data, "r") as file:  # by page: series would follow names of other files in OME metadata
+        pixels = np.asarray(file.read(index=..., page=page.index))
+    if page.axes == "SYX":
+        pixels = np.moveaxis(pixels, 0, -1)
+    return pixels.view(np.uint8) if pixels.dtype == bool else pixels
 
 
 _JPEGS = {6, 7, 33007, 34892}  # these codecs turn their own colours into RGB
@@ -220,9 +239,14 @@ def _options(pixels: NDArray[Any], meta: Meta) -> dict[str, Any]:
     options = _COLOURS.get(1 if pixels.ndim == 2 else pixels.shape[2], {"photometric": "minisblack"})
     if meta.mode == "CMYK" and pixels.shape[2:] == (4,):
         options = {"photometric": "separated"}
+    if meta.palette:
+        table = np.zeros((256, 3), np.uint16)
+        colours = np.frombuffer(meta.palette, np.uint8).reshape(-1, 4)
+        table[: len(colours)] = colours[:, :3] * np.uint16(257)
+        options = {"photometric": "palette", "colormap": table.T}
     if pixels.ndim == 3:
         options = options | {"planarconfig": "contig"}
-    if pixels.dtype.kind in "ui":
+    if pixels.dtype.kind in "ui" and not meta.palette:
         options = options | {"compression": "zlib", "predictor": True}
     if meta.dpi:
         options = options | {"resolution": meta.dpi, "resolutionunit": "INCH"}
