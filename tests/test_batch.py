@@ -13,6 +13,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -24,10 +25,11 @@ from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError, OutputError, PoolError, PoolWarning, UsageError, warn_once
 from poolcli.jobs import batch, manifest, naming, records, runner, tree
+from poolcli.jobs.light import Light
 from poolcli.jobs.request import MAX_PIXELS, Output, Picture, Request
 from poolcli.media import files, formats
 
-PNG, JPEG, GIF = (formats.by_name(name) for name in ("png", "jpeg", "gif"))
+PNG, JPEG, NPZ = (formats.by_name(name) for name in ("png", "jpeg", "npz"))
 
 
 def found(*paths, format=PNG, **values):
@@ -64,9 +66,9 @@ def test_where_outputs_go(template, format, expected):
         (found("a.png", "a.jpg"), {"format": "webp"}, "outputs must differ, got out/a.webp"),
         (found("A.png", "a.png"), {}, "outputs must differ"),
         (found("\u00e9.png", "e\u0301.png"), {}, "outputs must differ"),
-        (found("a.gif", format=GIF), {}, "in/a.gif: output format must be one of"),
-        (found("a", format=GIF), {}, "in/a: output format must be one of"),
-        (found("a.png"), {"format": "gif"}, "output format must be one of"),
+        (found("a.npz", format=NPZ), {}, "in/a.npz: output format must be one of"),
+        (found("a", format=NPZ), {}, "in/a: output format must be one of"),
+        (found("a.png"), {"format": "npz"}, "output format must be one of"),
         (found("a.png"), {"template": "{page}.png"}, "{page}"),
         (found("a.png"), {"template": "../{stem}{ext}"}, "template must stay below the output folder"),
         (found("a.png"), {"template": "/x/{stem}{ext}"}, "template must stay below the output folder"),
@@ -380,7 +382,7 @@ def hint(call):
 def test_each_refusal_says_what_helps():
     names = "names with {dir}, {name} or {stem} differ"
     assert hint(lambda: outputs(found("a.png", "s/a.png"), tree.FLAT)) == names
-    assert hint(lambda: outputs(found("a.gif", format=GIF))) == "format=png, or output=x.png"
+    assert hint(lambda: outputs(found("a.npz", format=NPZ))) == "output=x.npy"
     assert hint(lambda: outputs(found("a.png"), "{stem}.xyz")).startswith("format=NAME, or one of .png")
     assert hint(lambda: outputs(found("a.png"), "{stem}.jpg", "png")) == "drop format, or change the suffix"
     assert hint(lambda: outputs(found("a.png"), identity=lambda _: 1)) is None
@@ -545,7 +547,7 @@ def test_a_named_file_always_counts(cli):
         (["in", "--flat", "--template", "x", "-o", "out"], "flat must be used without template"),
         (["in", "--flat", "-o", "out"], "outputs must differ"),
         (["in", "--exists", "ask", "-o", "out"], "exists must be one of error, skip, newer, overwrite, got 'ask'"),
-        (["in", "-F", "gif", "-o", "out"], "gif"),
+        (["in", "-F", "npz", "-o", "out"], "npz"),
         (["in", "-j", "0", "-o", "out"], "jobs must be a whole number from 1"),
         (["in", "--max-memory", "much", "-o", "out"], "max-memory"),
         (["in", "--max-errors", "0", "-o", "out"], "--max-errors"),
@@ -1156,7 +1158,9 @@ def test_the_memory_of_a_job_is_its_files_and_three_times_its_arrays():
     source = records.Side("png", (4, 5, 3), "uint16", 7)
     result = records.Side("npy", (2, 2, 3), "float64")
     record = records.Record("planned", JOB, REQUEST, None, source, result)
-    assert runner.memory(record) == 7 + 3 * (4 * 5 * 3 * 2 + 2 * 2 * 3 * 8)
+    for light, copies in ((Light(8), 3), (Light(8, alpha=True, weighted=True), 3 + Light(8, weighted=True).copies)):
+        prospect = SimpleNamespace(record=record, page=SimpleNamespace(light=light))
+        assert runner.memory(prospect) == 7 + copies * (4 * 5 * 3 * 2 + 2 * 2 * 3 * 8)
 
 
 def test_a_stopwatch_adds_up_stages_and_the_whole(monkeypatch):
