@@ -125,7 +125,7 @@ def test_what_is_proposed_for_a_deep_picture_keeps_it(cli, samples):
     done = cli("pool", samples / "grey16.png", "-k", "1", "-o", "x.jpg")
     assert (done.code, done.err.splitlines()[-1]) == (
         3,
-        "hint: --depth 8, or -F png or tiff or pnm or npy, or -o x.png",
+        "hint: --depth 8, or -F png or tiff or npy, or -o x.png",
     )
     assert cli("pool", samples / "grey16.png", "-k", "1", "-o", "x.png").code == 0
     assert np.array_equal(picture("x.png"), picture(samples / "grey16.png"))

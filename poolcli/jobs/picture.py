@@ -22,7 +22,11 @@ class Picture:
     """How a picture is read, understood and written."""
 
     quality: int | None = setting(
-        "Picture", "Of JPEG (else 90) and WebP (else lossless).", default=None, short="-Q", metavar="1-100"
+        "Picture",
+        "Of JPEG and AVIF (else 90), WebP, JPEG XL and JPEG 2000 (else lossless).",
+        default=None,
+        short="-Q",
+        metavar="1-100",
     )
     alpha: str | None = setting(
         "Picture",

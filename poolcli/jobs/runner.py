@@ -37,8 +37,8 @@ def check(request: Request, jobs: Iterable[Job]) -> None:
     if request.picture.linear and request.method.result not in {"mean", "same"}:
         raise UsageError(f"linear must be used with a mean, got {request.method.token}")
     for job in jobs:
-        if request.picture.quality is not None and job.format is not None and not job.format.qualities:
-            raise UsageError(f"quality must be given for jpeg or webp, got {job.format.name}")
+        if job.format is not None:
+            formats.check_quality(job.format, request.picture.quality)
 
 
 class Stopwatch:

@@ -189,6 +189,41 @@ FORMATS = (
         (*_GREY_COLOUR, ("uint16", (1,))),
     ),
     Format(
+        "avif",
+        (".avif", ".avifs"),
+        rb".{4}ftypavi",
+        "lossy, quality 90 unless -Q; grey is stored as RGB",
+        (("uint8", (1, 3, 4)),),
+        quality=90,
+        qualities=True,
+        frames="animation",
+        lossy=True,
+        side=65536,
+    ),
+    Format(
+        "jpegxl",
+        (".jxl",),
+        rb"\0\0\0\x0cJXL |\xff\x0a",
+        "lossless unless -Q; no profile",
+        tuple((dtype, (1, 2, 3, 4)) for dtype in ("uint8", "uint16", "float16", "float32")),
+        qualities=True,
+    ),
+    Format(
+        "jpeg2000",
+        (".jp2", ".j2k", ".jpx", ".j2c"),
+        rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+        "lossless unless -Q",
+        (("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
+        qualities=True,
+    ),
+    Format("qoi", (".qoi",), rb"qoif", "lossless, quick to write", (("uint8", (3, 4)),)),
+    Format(
+        "heic",
+        (".heic", ".heif"),
+        rb".{4}ftyp(hei|hev|mif1|msf1)",
+        "read only, by the extra heif",
+    ),
+    Format(
         "npy",
         (".npy",),
         rb"\x93NUMPY",
@@ -245,7 +280,8 @@ def check_quality(format: Format, quality: int | None) -> None:
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality must be from 1 to 100, got {quality}")
     if quality is not None and not format.qualities:
-        raise UsageError(f"quality must be given for jpeg or webp, got {format.name}")
+        names = ", ".join(row.name for row in FORMATS if row.qualities)
+        raise UsageError(f"quality must be given for one of {names}, got {format.name}")
 
 
 def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:
@@ -293,12 +329,13 @@ def _narrowing(format: Format, dtype: str, channels: int) -> str | None:
 
 
 def _remedy(refused: Format, dtype: str, channels: int, *, cmyk: bool) -> str | None:
-    """Name the formats that hold these pixels; another dtype would saturate most of them."""
+    """Name two pictures' formats that hold these pixels, and the tensor's; another dtype would saturate most."""
     able = [
         format_.name
         for format_ in FORMATS
         if format_ is not refused and format_.fits(dtype, channels, cmyk=cmyk) and not format_.lossy
     ]
+    able = [*able[:-1][:2], *able[-1:]]
     return f"format={' or '.join(able)}, or output=x.{able[0]}" if able else None
 
 
@@ -315,11 +352,7 @@ _LIKENESSES = (
     (rb"\xc5\xd0\xd3\xc6", "EPS"),
     (rb"%PDF", "PDF"),
     (rb"8BPS", "PSD"),
-    (rb".{4}ftypavi", "AVIF"),
-    (rb".{4}ftyp(hei|hev|mif1)", "HEIC"),
     (rb".{4}ftyp", "video"),
-    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
-    (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
     (rb"SIMPLE  =", "FITS"),
     (rb"\x76\x2f\x31\x01", "OpenEXR"),
     (rb"#\?RADIANCE", "Radiance HDR"),
