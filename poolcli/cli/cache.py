@@ -53,13 +53,12 @@ def warm(talk: Annotated[Talk, "quiet"]) -> int:
     from poolcli.core import cache, compiled, recipes
 
     todo = recipes.kernels()
-    for number, (fold, types) in enumerate(todo, 1):
-        name, begin = cache.name(fold, types), time.perf_counter()
-        known = cache.has(name)
-        compiled.kernel(fold, types)
+    for number, kernel in enumerate(todo, 1):
+        begin, known = time.perf_counter(), cache.has(kernel.name)
+        compiled.kernel(kernel)
         if not talk.quiet:
             took = "kept" if known else report.seconds(time.perf_counter() - begin)
-            report.say(f"{number}/{len(todo)} {name}: {took}")
+            report.say(f"{number}/{len(todo)} {kernel.name}: {took}")
     return 0
 
 

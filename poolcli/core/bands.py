@@ -43,7 +43,7 @@ class _Rows(NamedTuple):
 
 def run(task: Task, most: int) -> Folder:
     """Return what folds arrays, as `arrays.run` does, on up to *most* threads."""
-    call, types = compiled.kernel(task.fold, task.types), task.types
+    call, types = compiled.kernel(task.kernel), task.types
     rows, columns = task.rows.trimmed(), task.columns.trimmed()
     chains = list(rows.chains())
     suffixes = max((chain.axis.kernel + 1 for chain in chains if _block(chain.axis)), default=0)

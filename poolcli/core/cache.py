@@ -15,8 +15,6 @@ from poolcli.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poolcli.core.dtypes import Arithmetic
-    from poolcli.core.methods import Fold
 
 SUFFIX = ".o"
 
@@ -37,11 +35,6 @@ def numba_version() -> str:
         return "none"
     names = [path.name for path in Path(found.origin).parent.parent.glob("numba-*.dist-info")]
     return names[0].removeprefix("numba-").removesuffix(".dist-info") if names else "unknown"
-
-
-def name(fold: Fold, types: Arithmetic) -> str:
-    """Return the name of a kernel: one for each method and dtype."""
-    return "-".join((fold.lift, fold.combine, types.finish, *(dtype.name for dtype in types[:4])))
 
 
 def has(kernel: str) -> bool:

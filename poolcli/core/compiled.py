@@ -15,24 +15,26 @@ from functools import cache as cached
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import cache, kernels, machine
+from poolcli.core import cache, exchanges, filters, histograms, kernels, machine
+from poolcli.core.kernels import Pointer
 from poolcli.errors import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcli.core.dtypes import Arithmetic
-    from poolcli.core.methods import Fold
+    from poolcli.core.kernels import Kernel
+
+TEMPLATES: dict[str, Any] = {"fold": kernels, "exchanges": exchanges, "histograms": histograms, "filters": filters}
 
 _compiling = threading.Lock()
 
 
-def kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
-    """Return the kernel for a method and dtype: from this process, from the cache folder, or compiled now.
+def kernel(wanted: Kernel) -> Callable[..., None]:
+    """Return a kernel: from this process, from the cache folder, or compiled now.
 
     Raises
     ------
@@ -40,18 +42,18 @@ def kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
         It would have to be compiled, and Numba cannot load.
     """
     with _compiling:
-        return _kernel(fold, types)
+        return _kernel(wanted)
 
 
 _functions: list[Any] = []  # code that Numba loaded lives as long as they
 
 
 @cached
-def _kernel(fold: Fold, types: Arithmetic) -> Callable[..., None]:
-    compiled = cached(partial(_compiled, fold, types))
-    arguments = [_ctype(argument) for argument in _arguments(types)]
+def _kernel(wanted: Kernel) -> Callable[..., None]:
+    compiled = cached(partial(_compiled, wanted))
+    arguments = [_ctype(argument) for argument in TEMPLATES[wanted.template].arguments(*wanted.types)]
     try:
-        symbol, code = _code(f"{cache.name(fold, types)}.{_source()}", compiled)
+        symbol, code = _code(f"{wanted.name}.{_source(wanted.template)}", compiled)
         return machine.load(code, symbol, arguments)
     except Exception as error:  # noqa: BLE001 -- it only makes starts faster, by an interface of llvmlite's that moves
         function = compiled()
@@ -76,30 +78,28 @@ def _code(name: str, compiled: Callable[[], Any]) -> tuple[str, bytes]:
 
 
 @cached
-def _source() -> str:
+def _source(template: str) -> str:
     """Return what kernels made of the present source are told by."""
-    files = (__file__, kernels.__file__, machine.__file__)
+    files = (__file__, TEMPLATES[template].__file__, machine.__file__)
     return sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:12]
 
 
-def _compiled(fold: Fold, types: Arithmetic) -> Any:
+def _compiled(wanted: Kernel) -> Any:
     """Return the kernel as Numba compiles it."""
     try:
         import numba
     except (ValueError, OSError, SystemError) as error:  # too new a NumPy, a wrong NUMBA_ value ...
         raise ImportError(error) from error
-    narrow = types.closing == np.float64 != types.source
-    finish = kernels.NARROW.get(types.finish, types.finish) if narrow else types.finish
-    steps = [getattr(kernels, name) for name in (fold.lift, fold.combine, finish, kernels.QUICK[types.finish])]
+    module, steps = TEMPLATES[wanted.template], [getattr(kernels, name) for name in wanted.steps]
     _fuse()
-    for function in (*kernels.LOOPS, *steps):
+    for function in (*module.LOOPS, *steps):
         _known(function)
-    for function in kernels.PARTS:
+    for function in module.PARTS:
         _known(function, inlined=True)  # LLVM alone calls them: 64 rows of 224 elements then take 2.5 times as long
-    template = kernels.fold(*steps)  # type: ignore[no-untyped-call]  # Numba infers types
-    signature = numba.void(*(_numba_type(argument) for argument in _arguments(types)))
+    arguments = module.arguments(*wanted.types)
+    signature = numba.void(*(_numba_type(argument) for argument in arguments))
     # Divisions that raise nothing: the code must want nothing of Numba's runtime
-    return numba.cfunc(signature, error_model="numpy")(template)
+    return numba.cfunc(signature, error_model="numpy")(module.template(*steps))
 
 
 @cached
@@ -126,30 +126,14 @@ def _fuse() -> None:
         return call
 
 
-class _Pointer(NamedTuple):
-    """An argument that is where an array begins."""
-
-    to: np.dtype[Any]
+def _ctype(argument: np.dtype[Any] | Pointer) -> Any:
+    return c_void_p if isinstance(argument, Pointer) else np.ctypeslib.as_ctypes_type(argument)
 
 
-def _arguments(types: Arithmetic) -> tuple[np.dtype[Any] | _Pointer, ...]:
-    """Return what the kernel's arguments are, in its order."""
-    whole, buffer = np.dtype(np.int64), _Pointer(types.accumulator)
-    vector = _Pointer(whole)
-    return (
-        *(_Pointer(types.source), _Pointer(types.result), buffer, buffer, buffer),
-        *(vector, vector, types.accumulator, types.closing, whole, whole),
-    )
-
-
-def _ctype(argument: np.dtype[Any] | _Pointer) -> Any:
-    return c_void_p if isinstance(argument, _Pointer) else np.ctypeslib.as_ctypes_type(argument)
-
-
-def _numba_type(argument: np.dtype[Any] | _Pointer) -> Any:
+def _numba_type(argument: np.dtype[Any] | Pointer) -> Any:
     from numba import from_dtype
     from numba.core.types import CPointer
 
-    if not isinstance(argument, _Pointer):
+    if not isinstance(argument, Pointer):
         return from_dtype(argument)
     return CPointer(from_dtype(argument.to))  # type: ignore[no-untyped-call]  # Numba is typed in part

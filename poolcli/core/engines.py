@@ -12,11 +12,12 @@ from poolcli.core.threads import usable_cpus
 from poolcli.errors import UsageError, warn_once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from poolcli.core.arrays import Folder
-    from poolcli.core.dtypes import Arithmetic
-    from poolcli.core.methods import Fold
+    from poolcli.core.kernels import Kernel
     from poolcli.core.recipes import Recipe, Task
 
     Array = NDArray[Any]
@@ -54,9 +55,13 @@ class Ready:
         """Return what folds arrays as each of the recipe's tasks says."""
         return _folders(self.choice.engine, self.threads, recipe)
 
+    def kernel(self, kernel: Kernel | None) -> Callable[..., None] | None:
+        """Return a compiled kernel to call; None where there is none, or the engine is another."""
+        return None if kernel is None or self.choice.engine != "numba" else _kernel(kernel)
+
 
 _spent = 0.0  # seconds of pooling by the numpy engine in this process
-_started: set[tuple[Fold, Arithmetic]] = set()  # whose kernels are loaded
+_started: set[Kernel] = set()  # those that are loaded
 
 
 def check(engine: str, threads: int | None) -> None:
@@ -84,7 +89,7 @@ def prepare(engine: str, recipe: Recipe, *, threads: int | None = None, ahead: i
 
             loaded = time.perf_counter()
             most = threads or usable_cpus()
-            _folders("numba", most, recipe)
+            _load(recipe)
         except (ImportError, OSError) as error:  # llvmlite or Numba is missing, or does not fit
             if engine == "numba":
                 raise UsageError(f"engine numba must load, got {error}", 'engine="numpy" needs no Numba') from error
@@ -110,24 +115,38 @@ def _folders(engine: str, threads: int, recipe: Recipe) -> tuple[Folder, ...]:
 def _compiled(task: Task, threads: int) -> Folder:
     from poolcli.core import bands
 
-    folder = bands.run(task, threads)
-    _started.add((task.fold, task.types))
-    return folder
+    _kernel(task.kernel)
+    return bands.run(task, threads)
+
+
+@lru_cache(maxsize=64)  # by identity, as above
+def _load(recipe: Recipe) -> None:
+    for task in recipe.work:
+        _kernel(task.kernel)
+
+
+@lru_cache(maxsize=64)
+def _kernel(kernel: Kernel) -> Callable[..., None]:
+    from poolcli.core import compiled
+
+    call = compiled.kernel(kernel)
+    _started.add(kernel)
+    return call
 
 
 def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:
     if engine != "auto":
         return Choice(engine, "asked for")
-    if not recipe.tasks:
+    if not recipe.work:
         return Choice("numpy", "no kernel is asked for")
-    missing = [task for task in recipe.tasks if (task.fold, task.types) not in _started]
+    missing = [task for task in recipe.work if task.kernel not in _started]
     if not missing:
         return Choice("numba", "already loaded")
     if cache.numba_version() == "none":
         return Choice("numpy", "Numba is not installed")
-    expected = _spent + ahead * sum(task.numpy_seconds for task in recipe.tasks)
+    expected = _spent + ahead * sum(task.numpy_seconds for task in recipe.work)
     start = 0.0 if _started else START  # not by what others imported: kernels must be made and loaded
-    start += COMPILE * sum(not cache.has(cache.name(task.fold, task.types)) for task in missing)
+    start += COMPILE * sum(not cache.has(task.kernel.name) for task in missing)
     if expected > start:
         return Choice("numba", f"numpy would take {expected:.2g} s, starting numba {start:.2g} s", expected, start)
     return Choice("numpy", f"starting numba takes {start:.2g} s, the work {expected:.2g} s", expected, start)

@@ -48,9 +48,9 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
     frames = _frames(outline)
     for number, index in enumerate(np.ndindex(x.shape[: lead - 1])):
         part = x[index], None if weights is None else weights[index]
-        for these, first, last in _slabs(len(part[0]), outline):
+        for these, first, last in _slabs(len(part[0]), outline, ready):
             plane = number * len(part[0]) + these.start
-            slab = _slab(outline, ready, part, frames, (these, first, last), plane)
+            slab = _slab(outline, ready, part, frames, (these, first, last), plane, y.dtype)
             into = (*index, these, slice(first, last))
             y[into] = _pooled(outline, slab, y.dtype).reshape(y[into].shape)
             for name, array in told.items():
@@ -64,6 +64,7 @@ def _slab(
     frames: list[Array] | None,
     where: tuple[slice, int, int],
     plane: int,
+    target: np.dtype[Any],
 ) -> Slab:
     """Return a slab of the values and weights of planes: its planes and outputs are *where*, its first is *plane*."""
     plan, (these, first, last), (x, weights) = outline.plan, where, part
@@ -76,7 +77,8 @@ def _slab(
     values = _framed(x[these], kept, frames, low, high, 0)
     weights = outline.missing.weigh(values, weights)
     values = values.astype(dtypes.canonical(values.dtype), copy=False)
-    return Slab(values, plan, ready, first, last, low, plane, outline.seed, weights)
+    how = (outline.seed, weights, target, outline.rounding)
+    return Slab(values, plan, ready, first, last, low, plane, *how)
 
 
 def _told(outline: Outline, slab: Slab, name: str) -> Array:
@@ -94,10 +96,11 @@ def _plain(array: Array, dtype: np.dtype[Any]) -> bool:
     return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
 
 
-def _slabs(planes: int, outline: Outline) -> Iterator[tuple[slice, int, int]]:
+def _slabs(planes: int, outline: Outline, ready: Ready) -> Iterator[tuple[slice, int, int]]:
     """Part the work into planes and outputs [first, last) of the outermost axis, so that copies stay small."""
     outermost, *inner = outline.plan.axes
-    most = max(1, SLAB // outline.recipe.spread)
+    compiled = ready.choice.engine == "numba" and outline.recipe.gathered
+    most = max(1, SLAB // (1 if compiled else outline.recipe.spread))
     width = prod(axis.length for axis in inner) * outline.channels
     height = max(1, (most // width - outermost.reach) // outermost.stride) if inner else outermost.out
     together = max(1, most // (width * outermost.length))

@@ -17,9 +17,29 @@ Constraints that a maintainer must know:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Pointer(NamedTuple):
+    """An argument of a kernel that is where an array begins."""
+
+    to: np.dtype[Any]
+
+
+class Kernel(NamedTuple):
+    """What a kernel is told by: the module of its template, the names of the steps that it is made of, and its types."""
+
+    template: str
+    steps: tuple[str, ...]
+    types: tuple[np.dtype[Any], ...]
+
+    @property
+    def name(self) -> str:
+        """The name under which it is kept."""
+        return "-".join((self.template, *self.steps, *(dtype.name for dtype in self.types)))
+
 
 # Rows of the work buffer; the suffixes of a block follow.
 FOLDED, PREFIX, TAIL, SPARE, EVENS, ODDS, SUFFIXES = 0, 1, 2, 3, 6, 7, 8
@@ -540,7 +560,14 @@ LOOPS = (
 PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pick_columns, close_row)
 
 
-def fold(lift, combine, finish, applies):
+def arguments(source, accumulator, closing, result):
+    """Return what the kernel's arguments are."""
+    whole, buffer = np.dtype(np.int64), Pointer(accumulator)
+    vectors = Pointer(whole), Pointer(whole)
+    return (Pointer(source), Pointer(result), buffer, buffer, buffer, *vectors, accumulator, closing, whole, whole)
+
+
+def template(lift, combine, finish, applies):
     """Return the kernel of a fold; *applies* is as in `QUICK`."""
 
     def kernel(x, out, work, evens, odds, geometry, state, identity, one, first, last):

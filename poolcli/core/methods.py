@@ -35,12 +35,14 @@ class Fold:
 class Step:
     """A function of `steps`, given the slab whose windows it reduces and the method's value.
 
-    *combines* names the steps of `kernels` by which it folds float64.
+    *combines* names the steps of `kernels` by which it folds float64; *gathers* says what it asks of windows that are
+    gathered: "order" or "taps".
     """
 
     kind: Kind
     step: str
     combines: tuple[str, ...] = ()
+    gathers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,7 @@ _ROWS = (
         source="fastai AdaptiveConcatPool2d", parameter=Parameter("[:A+B]", "methods, A+B", _pair, "max+avg"),
     ),
     Method(
-        "blur", "binomial mean", "sum C(k-1, i) x_i / 2^(k-1) on each axis", Step("taps", "blur"),
+        "blur", "binomial mean", "sum C(k-1, i) x_i / 2^(k-1) on each axis", Step("taps", "blur", gathers="taps"),
         source="Zhang 2019; timm BlurPool2d", also=("gauss", "gaussian", "binomial"), reflects=True,
     ),
     Method(
@@ -288,22 +290,23 @@ _ROWS = (
         source="Zhang 2019 (MaxBlurPool)", reflects=True,
     ),
     Method(
-        "weighted", "sum of values times given weights", "sum w_i x_i", Step("taps", "weighted"),
+        "weighted", "sum of values times given weights", "sum w_i x_i", Step("taps", "weighted", gathers="taps"),
         torch="Conv2d(groups=C) with the same window for all", parameter=WEIGHTS,
     ),
     Method(
         "gated", "largest value and mean, mixed by a gate",
         "g max x + (1 - g) sum x / n, g = 1 / (1 + exp(-sum w_i x_i))",
-        Step("taps", "gated"), source="Lee, Gallagher, Tu 2016", parameter=WEIGHTS,
+        Step("taps", "gated", gathers="taps"), source="Lee, Gallagher, Tu 2016", parameter=WEIGHTS,
     ),
     Method(
-        "median", "median", "the middle of sorted x; the mean of the two middles", Step("select", "median"),
+        "median", "median", "the middle of sorted x; the mean of the two middles",
+        Step("select", "median", gathers="order"),
         source="SciPy median_filter",
         parameter=Parameter("[:lower]", "the lower of two middles", _flag("lower"), "", bool),
     ),
     Method(
         "quantile", "value that a share Q of the values does not pass", "sorted x at Q (n - 1)",
-        Step("select", "quantile"), source="NumPy quantile",
+        Step("select", "quantile", gathers="order"), source="NumPy quantile",
         parameter=Parameter(
             ":Q", "Q from 0 to 1, then :lower, :higher or :nearest; else linear", _quantile, None,
             lambda of: of[1] != "linear",
@@ -311,7 +314,8 @@ _ROWS = (
         also=("percentile",),
     ),
     Method(
-        "mode", "most frequent value, the smallest of equals", "argmax of counts", Step("select", "mode"), "same",
+        "mode", "most frequent value, the smallest of equals", "argmax of counts",
+        Step("select", "mode", gathers="order"), "same",
         source="GDAL mode; SciPy mode", suits="labels", also=("majority",),
         parameter=Parameter("[:sparse]", "0 never wins while anything else is there", _flag("sparse"), ""),
     ),

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from poolcli.core import dtypes
+import numpy as np
+
+from poolcli.core import dtypes, select, taps
 from poolcli.core.axes import Axis, Plan
+from poolcli.core.kernels import NARROW, QUICK, Kernel
 from poolcli.core.methods import METHODS, Chain, Concat, Fold, Step
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from poolcli.core.dtypes import Arithmetic
     from poolcli.core.methods import Method
 
@@ -32,6 +33,15 @@ class Task:
     channels: int
 
     @property
+    def kernel(self) -> Kernel:
+        """What the compiled engine calls."""
+        types = self.types
+        narrow = types.closing == np.float64 != types.source
+        finish = NARROW.get(types.finish, types.finish) if narrow else types.finish
+        steps = (self.fold.lift, self.fold.combine, finish, QUICK[types.finish])
+        return Kernel("fold", steps, types[:4])
+
+    @property
     def numpy_seconds(self) -> float:
         """Estimate of the numpy engine's time on this task (measured: 0.12 ns for each byte of a pass)."""
         rows, columns = self.rows, self.columns
@@ -46,6 +56,14 @@ class Task:
         return self.numpy_seconds / 5
 
 
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """Windows that a step gathers by a kernel of its own, and an estimate of NumPy's time for the same."""
+
+    kernel: Kernel
+    numpy_seconds: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # told by identity: hashing all of it takes longer than small work
 class Recipe:
     """A method resolved for one plan and types.
@@ -58,6 +76,8 @@ class Recipe:
         Whether kernels alone give the result.
     step, value
         Otherwise the function of `steps`, and the method's value.
+    gathered
+        Windows that *step* gathers by a kernel of its own.
     spread
         How many times the elements of a slab its windows hold, where a step gathers them.
     """
@@ -66,7 +86,13 @@ class Recipe:
     step: str
     fused: bool = False
     value: Any = None
+    gathered: tuple[Gathering, ...] = ()
     spread: int = 1
+
+    @property
+    def work(self) -> tuple[Task | Gathering, ...]:
+        """All that kernels are asked for."""
+        return (*self.tasks, *self.gathered)
 
 
 def resolve(
@@ -97,7 +123,17 @@ def resolve(
             asked += tasks(fold, dtypes.arithmetic(fold, "sum", float64, float64, plan.count), plan, *size)
     gathers = isinstance(kind, Step) and kind.kind == "select"
     spread = max(1, plan.taps * prod(plan.out) // prod(axis.length for axis in plan.axes)) if gathers else 1
-    return Recipe(tuple(asked), kind.step, value=method.value, spread=spread)
+    own = gathering(kind.gathers, dtypes.canonical(dtype), plan, size) if isinstance(kind, Step) else ()
+    return Recipe(tuple(asked), kind.step, value=method.value, gathered=own, spread=spread)
+
+
+def gathering(kind: str, dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]) -> tuple[Gathering, ...]:
+    """Return what gathers the windows of a step, if it does and a kernel can."""
+    elements = prod(size) * prod(plan.out)
+    if kind == "taps" and plan.regular:
+        return (Gathering(taps.KERNEL, 6e-9 * elements * sum(axis.kernel for axis in plan.axes)),)
+    kernel = select.kernel(dtype, plan) if kind == "order" else None
+    return () if kernel is None else (Gathering(kernel, 1.5e-8 * elements * plan.taps),)
 
 
 def tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int) -> tuple[Task, ...]:
@@ -115,14 +151,14 @@ def tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int)
     return (*found, Task(rows, columns, include_pad, fold, types, planes, channels))
 
 
-def kernels() -> dict[tuple[Fold, Arithmetic], None]:
+def kernels() -> list[Kernel]:
     """Return what is compiled for windows of up to 65,535 elements on one or two axes of any dtype."""
-    found: dict[tuple[Fold, Arithmetic], None] = {}
+    found: dict[Kernel, None] = {}
     for method in METHODS.values():
         for dtype in map(dtypes.named, dtypes.NAMES):
             for target in (dtypes.natural(method, dtype), dtype):
-                for count in (2**8, 2**12, 2**16 - 1):
+                for count in (2, 2**8, 2**12, 2**16 - 1):
                     axis = Axis(count, count, count, 1, 0, 0, 1)
                     recipe = resolve(method, dtype, target, Plan((ONE, axis)), (1, 1), "even")
-                    found |= {(task.fold, task.types): None for task in recipe.tasks}
-    return found
+                    found |= {task.kernel: None for task in recipe.work}
+    return list(found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import arrays, dtypes, kernels, recipes
+from poolcli.core import arrays, dtypes, kernels, recipes, taps
 from poolcli.core.axes import Spans
 from poolcli.core.methods import Fold
 from poolcli.errors import InputError
@@ -39,6 +39,8 @@ class Slab:
         What random choices follow from, and the number of the first plane in the whole array.
     weights
         Of each element, broadcasting to x; bool where each counts once or not at all.
+    target, rounding
+        What results will be converted to, and how.
     """
 
     x: Array
@@ -50,6 +52,8 @@ class Slab:
     plane: int = 0
     seed: int = 0
     weights: Array | None = None
+    target: np.dtype[Any] | None = None
+    rounding: str = "even"
 
     @property
     def outs(self) -> tuple[int, ...]:
@@ -176,7 +180,7 @@ class Slab:
     @property
     def touched(self) -> Array:
         """Elements of each window that lie in the input, each as one."""
-        return self._product([self._places(number)[1].sum(1) for number in range(len(self.outs))])
+        return self._product([self.places(number)[1].sum(1) for number in range(len(self.outs))])
 
     @cached_property
     def there(self) -> Array:
@@ -193,6 +197,11 @@ class Slab:
             whole = self._product([self._counts(number, include_pad=True) for number in range(len(self.outs))])
             found = found + (whole - self.lying)
         return np.where(found > 0, found, 1.0)
+
+    @property
+    def elements(self) -> list[Array]:
+        """How many elements each output's window holds along each axis."""
+        return [self._counts(number, include_pad=False).astype(np.int64) for number in range(len(self.outs))]
 
     def _counts(self, number: int, *, include_pad: bool) -> Array:
         axis = self.plan.axes[number]
@@ -215,7 +224,7 @@ class Slab:
 
     # Taps.
 
-    def _places(self, number: int) -> tuple[Array, Array]:
+    def places(self, number: int) -> tuple[Array, Array]:
         """Return the element of x that each tap of each output lies on, along an axis, and whether there is one."""
         axis, low = self.plan.axes[number], self.low if number == 0 else 0
         outputs = np.arange(self.first, self.last) if number == 0 else np.arange(axis.out)
@@ -231,7 +240,7 @@ class Slab:
         """Yield, for each tap of the window in scan order, its value in every window; *fill* where it lies outside."""
         places = []
         for number in range(len(self.outs)):
-            at, there = self._places(number)
+            at, there = self.places(number)
             values = np.concatenate([values, np.full_like(values.take([0], 1 + number), fill)], axis=1 + number)
             places.append(np.where(there, at, values.shape[1 + number] - 1))
 
@@ -246,8 +255,12 @@ class Slab:
 
     def filtered(self, window: Array) -> Array:
         """Return the sum of values times the *window* of weights, one for each tap."""
+        values = self.weighed(self.real)
+        found = taps.filtered(self, values, window)
+        if found is not None:
+            return found
         total = np.zeros((len(self.x), *self.outs, self.x.shape[-1]))
-        for weight, tap in zip(window.flat, self.taps(self.weighed(self.real), 0.0), strict=True):
+        for weight, tap in zip(window.flat, self.taps(values, 0.0), strict=True):
             total += weight * tap
         return total
 
@@ -257,21 +270,28 @@ class Slab:
         if self.weights is not None:
             whole = self._along(self.weights.astype(np.float64), weights)
         else:
-            whole = self._product([self._places(number)[1] @ factors for number, factors in enumerate(weights)])
+            sums = [self.places(number)[1] @ factors for number, factors in enumerate(weights)]
+            if all((each == 1).all() for each in sums):
+                return held
+            whole = self._product(sums)
         return np.divide(held, whole, out=np.zeros_like(held), where=whole > 0)
 
     def _along(self, values: Array, weights: list[Array]) -> Array:
         """Return the sum of *values* over the taps that are there, times *weights* of each axis, axis by axis."""
         for number, factors in enumerate(weights):
-            at, there = self._places(number)
-            fewer = 0.0
-            for tap, factor in enumerate(factors):
-                column = np.where(there[:, tap], at[:, tap], 0)
-                shape = [1] * values.ndim
-                shape[1 + number] = -1
-                fewer = fewer + values.take(column, axis=1 + number) * (factor * there[:, tap]).reshape(shape)
-            values = np.asarray(fewer)
+            found = taps.along(self, values, number, factors)
+            values = self._summed(values, number, factors) if found is None else found
         return values
+
+    def _summed(self, values: Array, number: int, factors: Array) -> Array:
+        at, there = self.places(number)
+        fewer: Any = 0.0
+        for tap, factor in enumerate(factors):
+            column, shape = np.where(there[:, tap], at[:, tap], 0), [1] * values.ndim
+            shape[1 + number] = -1
+            shares = factor * values.take(column, axis=1 + number)
+            fewer = fewer + np.where(there[:, tap].reshape(shape), shares, 0)
+        return np.asarray(fewer)
 
     # Order.
 
@@ -299,7 +319,7 @@ class Slab:
         """Return the parts of each tap in each window, (taps, 1, outputs ..., 1): whole, as shares would be rounded."""
         whole: Array = np.ones((1, 1))
         for number, axis in enumerate(self.plan.axes):
-            at, there = self._places(number)
+            at, there = self.places(number)
             shares = there.astype(np.float64)
             spans, ends = self._spans(number, axis)
             if ends is not None:
@@ -334,7 +354,7 @@ class Slab:
         """Return the value of the tap nearest to the *favourite* of k that lies in the input; the middle when None."""
         held, weights = self.x, self.weights
         for number, axis in enumerate(self.plan.axes):
-            at, there = self._places(number)
+            at, there = self.places(number)
             wanted = axis.kernel // 2 if favourite is None else favourite
             distance = np.where(there, np.abs(np.arange(axis.kernel) - wanted), axis.kernel)
             nearest = distance.argmin(axis=1)[:, None]
@@ -345,6 +365,8 @@ class Slab:
 
     def chosen(self, values: Array, there: Array | None = None) -> Array:
         """Return *values*, NaN where a window has none to choose from; integers have no such thing."""
+        if there is None and self.weights is None and all(each.all() for each in self.elements):
+            return values
         there = self.there if there is None else there
         if there.all():
             return values

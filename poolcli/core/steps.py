@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from poolcli.core import select
 from poolcli.core.methods import Step
 from poolcli.errors import InputError
 
@@ -209,19 +210,27 @@ def median(slab: Slab, lower: bool) -> Array:  # noqa: FBT001 -- every step has 
 
 def quantile(slab: Slab, of: tuple[float, str]) -> Array:
     share, rule = of
-    place = share * np.maximum(slab.valid - 1, 0)
+    count = np.maximum(np.arange(slab.plan.taps + 1) - 1, 0)
+    place = share * count  # by the elements of a window
+    rules = {"lower": (np.floor,), "higher": (np.ceil,), "nearest": (np.rint,), "linear": (np.floor, np.ceil)}
+    ranks = np.stack([step(place) for step in rules[rule]]).astype(np.int64)
+    found = None if slab.weights is not None else select.ranked(slab, ranks)
+    if found is not None:
+        middle = found[0] if rule != "linear" else select.between(slab, found[0], found[1], place - np.floor(place))
+        return nan_wins(slab, middle)
+    valid = slab.valid.astype(np.int64)
     if slab.shared:  # weights are repetitions, scaled to one on average
         ordered, votes = slab.voted()
         passed = votes.cumsum(axis=0)
-        low, high, near = (
-            at_rank(ordered, np.minimum((passed * slab.valid <= rank * passed[-1]).sum(0), slab.valid - 1))
-            for rank in (np.floor(place), np.ceil(place), np.rint(place))
-        )
+        picked = [
+            at_rank(ordered, np.minimum((passed * valid <= rank[valid] * passed[-1]).sum(0), valid - 1))
+            for rank in ranks
+        ]
     else:
         ordered = slab.ordered(slab.x)
-        low, high, near = (at_rank(ordered, rank) for rank in (np.floor(place), np.ceil(place), np.rint(place)))
-    chosen = {"lower": low, "higher": high, "nearest": near}
-    return nan_wins(slab, chosen[rule] if rule in chosen else between(low, high, place - np.floor(place)))
+        picked = [at_rank(ordered, rank[valid]) for rank in ranks]
+    part = (place - np.floor(place))[valid]
+    return nan_wins(slab, picked[0] if rule != "linear" else between(picked[0], picked[1], part))
 
 
 def between(low: Array, high: Array, part: Array) -> Array:
@@ -240,7 +249,7 @@ def at_rank(ordered: Array, rank: Array) -> Array:
 
 
 def nan_wins(slab: Slab, values: Array) -> Array:
-    if slab.x.dtype.kind == "f":
+    if slab.x.dtype.kind == "f" and np.isnan(slab.x).any():
         spoiled = slab.larger(np.isnan(slab.x).astype(np.uint8)).astype(bool)
         values = np.where(spoiled, np.nan, values).astype(values.dtype, copy=False)
     return slab.chosen(values)
@@ -248,6 +257,9 @@ def nan_wins(slab: Slab, values: Array) -> Array:
 
 def mode(slab: Slab, sparse: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
     """Return the value with most votes: the first of the heaviest runs in order."""
+    found = None if slab.weights is not None else select.common(slab, sparse=sparse)
+    if found is not None:
+        return nan_wins(slab, found)
     if slab.shared:
         ordered, votes = slab.voted()
     else:

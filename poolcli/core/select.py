@@ -1,0 +1,214 @@
+"""Order of windows by kernels: which, what it is told, and values as integers of the same order."""
+
+from __future__ import annotations
+
+from functools import lru_cache, reduce
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poolcli.core import dtypes, exchanges, histograms, networks, units
+from poolcli.core.axes import Axis, Spans
+from poolcli.core.kernels import Kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from poolcli.core.axes import Plan
+    from poolcli.core.slabs import Slab
+
+    Array = NDArray[Any]
+
+SMALL = 121  # elements of 8-bit windows up to which exchanges are faster than histograms
+MOST = 255  # elements up to which exchanges are counted in 8 bits
+FIELD = 2**16  # elements up to which histograms are
+CACHE = 2**15  # bytes of the rows of a strip
+PIECE = 2**16  # elements that are mixed at a time: their temporaries stay in the cache
+COLUMNS = 1024  # columns of a strip of histograms: half a megabyte
+
+TYPES = {
+    "int8": "uint8",
+    "uint16": "int16",
+    "uint32": "int32",
+    "uint64": "int64",
+    "float32": "int32",
+    "float64": "int64",
+}
+
+
+def kernel(dtype: np.dtype[Any], plan: Plan) -> Kernel | None:
+    """Return the kernel that orders windows of a *dtype*, if one can."""
+    last, narrow = plan.axes[-1], dtype.itemsize == 1
+    if any(isinstance(axis, Spans) and axis.shares for axis in plan.axes):
+        return None
+    if plan.taps <= (SMALL if narrow else MOST) and not isinstance(last, Spans):
+        return Kernel("exchanges", (), (key_type(dtype),))
+    return Kernel("histograms", (), ()) if narrow and plan.taps < FIELD else None
+
+
+def key_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of integers that stand for values of *dtype*."""
+    return np.dtype(TYPES.get(dtype.name, dtype.name))
+
+
+def keys(x: Array) -> Array:
+    """Return contiguous integers in the order of values; of NaN it does not matter."""
+    x, kind = np.ascontiguousarray(x), key_type(x.dtype)
+    if x.dtype == kind:
+        return x
+    return _turned((x + 0).view(kind) if x.dtype.kind == "f" else x.view(kind), x.dtype)  # there is one zero
+
+
+def values(held: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the values of *dtype* that integers stand for."""
+    return held if held.dtype == dtype else _turned(held, dtype).view(dtype)
+
+
+def _turned(bits: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the bits of values as integers in their order, or back: the sign turned, or all but it of what is below 0."""
+    top, kind = 8 * bits.dtype.itemsize - 1, bits.dtype
+    turned: Array = bits ^ (
+        (bits >> top) & np.iinfo(kind).max if dtype.kind == "f" else np.array(1 << top).astype(kind)
+    )
+    return turned
+
+
+def ranked(slab: Slab, ranks: Array) -> Array | None:
+    """Return the values at *ranks*, rows of them by the count of a window; None where there is no kernel."""
+    return _run(slab, exchanges.RANKED, ranks)
+
+
+def common(slab: Slab, *, sparse: bool) -> Array | None:
+    """Return the most frequent values, the smallest of equals; None where there is no kernel."""
+    found = _run(slab, exchanges.SPARSE if sparse else exchanges.COMMON, np.zeros((1, slab.plan.taps + 1), np.int64))
+    return None if found is None else found[0]
+
+
+def between(slab: Slab, low: Array, high: Array, part: Array) -> Array:
+    """Return values between *low* and *high*, at a *part* of the way by the count of a window; into *low* where it can."""
+    *outer, columns = slab.elements
+    rows = reduce(np.multiply.outer, outer, np.ones((), np.int64)).ravel()
+    if not part[np.multiply.outer(np.unique(rows), np.unique(columns))].any():
+        return low
+    shape = len(low), len(rows), len(columns), low.shape[-1]
+    found = low if low.dtype == slab.target and low.dtype.kind in "iu" else low.astype(np.float64)
+    lows, highs, into = low.reshape(shape), high.reshape(shape), found.reshape(shape)
+    height = max(1, PIECE * len(rows) // low.size)
+    starts = sorted({0, *(np.flatnonzero(np.diff(rows)) + 1).tolist(), *range(0, len(rows), height)})
+    for first, last in pairwise([*starts, len(rows)]):
+        share = part[rows[first] * columns]
+        these: Any = slice(None) if share.all() else np.flatnonzero(share)
+        a, b = (x[:, first:last, these].astype(np.float64) for x in (lows, highs))
+        share = share[these][:, None]
+        mixed = np.where(a == b, a, a * (1 - share) + b * share)
+        into[:, first:last, these] = dtypes.convert(mixed, found.dtype, slab.rounding)
+    return found
+
+
+def _run(slab: Slab, mode: int, ranks: Array) -> Array | None:
+    chosen = kernel(slab.x.dtype, slab.plan)
+    call = slab.ready.kernel(chosen)
+    if chosen is None or call is None:
+        return None
+    x = keys(slab.x)
+    out = np.empty((len(ranks), len(x), *slab.outs, x.shape[-1]), x.dtype)
+    told = _exchanging if chosen.template == "exchanges" else _sliding
+    arrays, count = told(slab, x, out, mode, ranks)
+    seconds = 1e-10 * out[0].size * slab.plan.taps
+    units.share(call, lambda: (x, out, *arrays()), count, seconds, slab.ready.threads)
+    return values(out, slab.x.dtype)
+
+
+def _exchanging(slab: Slab, x: Array, out: Array, mode: int, ranks: Array) -> tuple[Callable[[], Any], int]:
+    """Return what makes a thread's arrays for exchanges, and how many units there are."""
+    k, axis, rows, channels = exchanges, slab.plan.axes[-1], units.rows(slab), x.shape[-1]
+    most = slab.plan.taps
+    wanted = tuple(range(most)) if mode != k.RANKED else tuple(ranks[:, most].tolist())
+    inner = -(-axis.before // axis.stride)
+    inner_end = max(inner, (axis.length + axis.before - axis.reach) // axis.stride + 1)
+    tile, size, program = _program(rows.shape[1], axis, wanted, channels, x.dtype.itemsize)
+    fields = program | {
+        k.X_PLANE: x[0].size, k.OUT_PLANE: out[0, 0].size, k.OUT_ROW: axis.out * channels,
+        k.HIGH: out[0].size if len(out) > 1 else 0, k.OUTS: len(rows), k.ROW_TAPS: rows.shape[1], k.CHANNELS: channels,
+        k.COLUMNS: axis.length, k.COL_TAPS: axis.kernel, k.COL_STRIDE: axis.stride, k.COL_STEP: axis.dilation,
+        k.COL_BEFORE: axis.before, k.OUT_COLUMNS: axis.out, k.INNER: min(inner, axis.out),
+        k.INNER_END: min(inner_end, axis.out), k.TILE: tile, k.MODE: mode,
+        k.ZERO: int(keys(np.zeros(1, slab.x.dtype))[0]), k.ROWS_AT: rows, k.COUNTS_AT: _pairs(ranks),
+    }  # fmt: skip
+    geometry = units.vector(fields, k.FIELDS)
+    return lambda: (np.empty(size, x.dtype), geometry), len(x) * len(rows)
+
+
+def _pairs(ranks: Array) -> Array:
+    """Return the low and the high rank of each count."""
+    return np.stack([ranks[0], ranks[-1]], axis=1)
+
+
+@lru_cache(maxsize=64)
+def _program(
+    rows: int, axis: Axis, wanted: tuple[int, ...], channels: int, itemsize: int
+) -> tuple[int, int, dict[int, Any]]:
+    """Return the windows of a strip, the elements of its rows, and the fields that hold the exchanges."""
+    k, made = exchanges, networks.program(rows, axis.kernel, axis.stride, axis.dilation, wanted)
+    lines, past = made.rows + 3, max((axis.kernel - 1) * axis.dilation // axis.stride, 0)
+    tile = max(256 // channels, CACHE // (lines * itemsize * channels) - past, 1)
+    tile = min(tile, axis.out)
+    width = (tile + past) * channels
+
+    def at(wire: tuple[int, int]) -> int:
+        return wire[0] * width + wire[1] * channels
+
+    steps = [
+        (at(step.one), at(step.other), *(row * width if row >= 0 else -1 for row in (step.low, step.high)), step.reach)
+        for step in made.exchanges
+    ]
+    phases = [(made.phases[i % len(made.phases)], reach, i * width) for i, reach in enumerate(made.reaches)]
+    best = {field: (made.rows + i) * width for i, field in enumerate((k.BEST, k.MOST, k.LONG))}
+    return tile, max(lines * width, rows * axis.kernel), best | {
+        k.PHASES: len(made.phases), k.EXCHANGES: len(steps), k.RANKS: len(wanted),
+        k.PHASES_AT: np.array(phases), k.EXCHANGES_AT: np.array(steps, np.int64), k.RANKS_AT: np.array([at(wire) for wire in made.ranks]),
+    }  # fmt: skip
+
+
+def _sliding(slab: Slab, x: Array, out: Array, mode: int, ranks: Array) -> tuple[Callable[[], Any], int]:
+    """Return what makes a thread's arrays for histograms, and how many units there are."""
+    k, axis, rows, channels = histograms, slab.plan.axes[-1], units.rows(slab), x.shape[-1]
+    at, inside = slab.places(len(slab.outs) - 1)
+    there = inside.sum(1)
+    begin = np.where(inside, at, axis.length).min(1) * (there > 0)
+    columns = np.stack([begin, begin + there * axis.dilation, there], axis=1)
+    strips = _strips(columns, axis)
+    apart = axis.dilation // np.gcd(axis.dilation, axis.stride)
+    fields = {
+        k.X_PLANE: x[0].size, k.OUT_PLANE: out[0, 0].size, k.OUT_ROW: axis.out * channels,
+        k.HIGH: out[0].size if len(out) > 1 else 0, k.OUTS: len(rows), k.ROW_TAPS: rows.shape[1], k.CHANNELS: channels,
+        k.COL_STEP: axis.dilation, k.APART: apart, k.STRIPS: len(strips), k.MODE: mode, k.ROWS_AT: rows,
+        k.THERE_AT: (rows >= 0).sum(1), k.COLUMNS_AT: columns, k.STRIPS_AT: strips, k.COUNTS_AT: _pairs(ranks),
+    }  # fmt: skip
+    geometry, widest = units.vector(fields, k.FIELDS), int(strips[:, 2].max())
+    value = np.arange(k.BINS)
+    table = (np.equal if mode else np.less_equal).outer(value, value).astype(np.uint16)  # of values by bins
+
+    def arrays() -> tuple[Array, ...]:
+        words = np.zeros(k.HISTOGRAMS + widest * k.COLUMN, np.uint64)
+        bins = words.view(np.uint16)
+        bins[: table.size] = table.ravel()
+        return words, bins, geometry, np.zeros(k.STATES, np.int64)
+
+    return arrays, len(x) * channels * len(rows)
+
+
+def _strips(columns: Array, axis: Axis) -> Array:
+    """Return where strips of outputs end, where their columns begin, and how many those are."""
+    most = max(1, (max(COLUMNS, 4 * axis.reach) - axis.reach) // axis.stride)
+    strips = []
+    for left in range(0, axis.out, most):
+        right = min(left + most, axis.out)
+        held = columns[left:right][columns[left:right, 2] > 0]
+        base = int(held[:, 0].min()) if len(held) else 0
+        end = int((held[:, 1] - axis.dilation + 1).max()) if len(held) else base
+        strips.append((right, base, end - base))
+    return np.array(strips)
