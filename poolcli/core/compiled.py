@@ -91,7 +91,7 @@ def _compiled(wanted: Kernel) -> Any:
     except (ValueError, OSError, SystemError) as error:  # too new a NumPy, a wrong NUMBA_ value ...
         raise ImportError(error) from error
     module, steps = TEMPLATES[wanted.template], [getattr(kernels, name) for name in wanted.steps]
-    _fuse()
+    _teach()
     for function in (*module.LOOPS, *steps):
         _known(function)
     for function in module.PARTS:
@@ -110,9 +110,22 @@ def _known(function: Callable[..., Any], *, inlined: bool = False) -> None:
 
 
 @cached
-def _fuse() -> None:
-    """Teach Numba the one instruction that it has no name for before Python 3.13."""
+def _teach() -> None:
+    """Teach Numba instructions: one that it has no name for before Python 3.13, and of four words at once."""
+    from numba import int64, void
     from numba.extending import intrinsic, overload
+
+    @intrinsic
+    def add(_: Any, words: Any, to: Any, entering: Any, leaving: Any) -> Any:  # noqa: ARG001 -- they are all int64
+        signature = void(words, int64, int64, int64)
+        return signature, lambda _context, builder, _signature, arguments: machine.add_words(builder, *arguments)
+
+    @overload(histograms.add_group)
+    def add_group(words: Any, to: Any, entering: Any, leaving: Any) -> Any:  # noqa: ARG001 -- as below
+        def call(words: Any, to: Any, entering: Any, leaving: Any) -> Any:
+            return add(words, to, entering, leaving)  # type: ignore[call-arg]  # the first is Numba's own
+
+        return call
 
     @intrinsic
     def fma(_: Any, a: Any, b: Any, c: Any) -> Any:

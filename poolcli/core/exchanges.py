@@ -15,11 +15,11 @@ from poolcli.core.kernels import Pointer
 # list begins: the offsets of each output's rows (-1: there is none), what rank is wanted for each count of elements,
 # phases, exchanges, and the rows of wanted ranks.
 (
-    X_PLANE, OUT_PLANE, OUT_ROW, HIGH, OUTS, ROW_TAPS, CHANNELS,
+    X_PLANE, OUT_PLANE, OUT_ROW, ALSO, OUTS, ROW_TAPS, CHANNELS,
     COLUMNS, COL_TAPS, COL_STRIDE, COL_STEP, COL_BEFORE, OUT_COLUMNS, INNER, INNER_END, TILE,
-    MODE, ZERO, PHASES, EXCHANGES, RANKS, BEST, MOST, LONG,
+    MODE, ZERO, PHASES, EXCHANGES, RANKS, BEST, MOST, LONG, GRAIN,
     ROWS_AT, COUNTS_AT, PHASES_AT, EXCHANGES_AT, RANKS_AT, FIELDS,
-) = range(30)  # fmt: skip
+) = range(31)  # fmt: skip
 
 RANKED, COMMON, SPARSE = range(3)  # MODE: wanted ranks, the most frequent value, or one that is not ZERO if there is
 PHASE, PIXELS, TO, PHASE_FIELDS = range(4)
@@ -31,6 +31,9 @@ def take(work, to, x, at, stride, channels, n):
     if stride == 1:
         for j in range(n * channels):
             work[to + j] = x[at + j]
+    elif channels == 1:
+        for j in range(n):
+            work[to + j] = x[at + stride * j]
     else:
         for j in range(n):
             for e in range(channels):
@@ -76,14 +79,19 @@ def begin_runs(work, row, best, most, run, zero, sparse, n):
 
 
 def count_runs(work, row, before, best, most, run, zero, sparse, n):
-    """Go on with the next larger values: keep those of the longest runs so far."""
+    """Go on with the next larger values: keep those of the longest runs so far.
+
+    LLVM compares where rows lie for up to eight pairs of them: in one loop there would be nine.
+    """
+    spared = type(work[row])(zero)
     for j in range(n):
-        value = work[row + j]
-        again = type(value)(work[run + j] + 1 if value == work[before + j] else 1)
-        better = (again > work[most + j]) & ((value != zero) | (not sparse))
-        work[run + j] = again
-        work[best + j] = value if better else work[best + j]
-        work[most + j] = again if better else work[most + j]
+        value, last, length = work[row + j], work[before + j], work[run + j]
+        work[run + j] = type(value)(length + 1 if value == last else 1)
+    for j in range(n):
+        value, length, kept, longest = work[row + j], work[run + j], work[best + j], work[most + j]
+        better = (length > longest) & ((value != spared) | (not sparse))
+        work[best + j] = value if better else kept
+        work[most + j] = length if better else longest
 
 
 def sort(work, n):
@@ -128,9 +136,9 @@ def common(work, n, zero, sparse):
     return best
 
 
-def choose_singly(x, out, work, geometry, row_at, origin, put, begin, end):
+def choose_singly(x, out, high, work, geometry, row_at, origin, put, also_put, begin, end):
     """Choose from each of the windows [begin, end) of a row."""
-    channels, mode = geometry[CHANNELS], geometry[MODE]
+    channels, mode, also = geometry[CHANNELS], geometry[MODE], geometry[ALSO] != 0
     for j in range(begin, end):
         for e in range(channels):
             start = j * geometry[COL_STRIDE] - geometry[COL_BEFORE]
@@ -141,8 +149,8 @@ def choose_singly(x, out, work, geometry, row_at, origin, put, begin, end):
                 out[to] = work[common(work, n, geometry[ZERO], mode == SPARSE)]
             else:
                 out[to] = work[geometry[ranks]]
-                if geometry[HIGH] != 0:
-                    out[to + geometry[HIGH]] = work[geometry[ranks + 1]]
+                if also:
+                    high[also_put + j * channels + e] = work[geometry[ranks + 1]]
 
 
 def take_window(x, work, geometry, row_at, at, n):
@@ -162,19 +170,19 @@ def take_window(x, work, geometry, row_at, at, n):
             take(work, geometry[phase + TO] + paired * channels, x, first, stride, channels, many)
 
 
-def choose_together(x, out, work, geometry, row_at, at, to, n):
+def choose_together(x, out, high, work, geometry, row_at, at, to, also, n):
     """Choose from *n* whole windows side by side."""
-    channels, size = geometry[CHANNELS], n * geometry[CHANNELS]
+    channels, size, grain = geometry[CHANNELS], n * geometry[CHANNELS], geometry[GRAIN]
     take_window(x, work, geometry, row_at, at, n)
     for number in range(geometry[EXCHANGES]):
         i = geometry[EXCHANGES_AT] + number * EXCHANGE_FIELDS
-        span = size + geometry[i + SPAN] * channels
+        span = (size + geometry[i + SPAN] * channels + grain - 1) // grain * grain  # past it nothing is used
         exchange(work, geometry[i + ONE], geometry[i + OTHER], geometry[i + LOW], geometry[i + HIGHER], span)
     rank, mode, zero = geometry[RANKS_AT], geometry[MODE], geometry[ZERO]
     if mode == RANKED:
         put_row(out, to, work, geometry[rank], size)
-        if geometry[HIGH] != 0:
-            put_row(out, to + geometry[HIGH], work, geometry[rank + 1], size)
+        if geometry[RANKS] > 1:
+            put_row(high, also, work, geometry[rank + 1], size)
     else:
         best, most, run, sparse = geometry[BEST], geometry[MOST], geometry[LONG], mode == SPARSE
         begin_runs(work, geometry[rank], best, most, run, zero, sparse, size)
@@ -191,13 +199,13 @@ PARTS = (gather, common, choose_singly, take_window, choose_together)
 def arguments(value):
     """Return what the kernel's arguments are."""
     whole = np.dtype(np.int64)
-    return (*[Pointer(value)] * 3, Pointer(whole), whole, whole)
+    return (*[Pointer(value)] * 4, Pointer(whole), whole, whole)
 
 
 def template():
     """Return the kernel."""
 
-    def kernel(x, out, work, geometry, first, last):
+    def kernel(x, out, high, work, geometry, first, last):
         """Choose for the units [first, last): outputs of all pooled axes but the last, of planes, counted through."""
         outs, taps = geometry[OUTS], geometry[ROW_TAPS]
         for unit in range(first, last):
@@ -205,17 +213,19 @@ def template():
             o = unit - plane * outs
             row_at = geometry[ROWS_AT] + o * taps
             origin, put = plane * geometry[X_PLANE], plane * geometry[OUT_PLANE] + o * geometry[OUT_ROW]
+            also = unit * geometry[OUT_ROW]
             begin, end = geometry[INNER], geometry[INNER_END]
             for r in range(taps):
                 if geometry[row_at + r] < 0:
                     begin = end
-            choose_singly(x, out, work, geometry, row_at, origin, put, 0, begin)
+            choose_singly(x, out, high, work, geometry, row_at, origin, put, also, 0, begin)
             while begin < end:
                 n = min(end - begin, geometry[TILE])
                 start = begin * geometry[COL_STRIDE] - geometry[COL_BEFORE]
                 at = origin + start * geometry[CHANNELS]
-                choose_together(x, out, work, geometry, row_at, at, put + begin * geometry[CHANNELS], n)
+                done = begin * geometry[CHANNELS]
+                choose_together(x, out, high, work, geometry, row_at, at, put + done, also + done, n)
                 begin += n
-            choose_singly(x, out, work, geometry, row_at, origin, put, end, geometry[OUT_COLUMNS])
+            choose_singly(x, out, high, work, geometry, row_at, origin, put, also, end, geometry[OUT_COLUMNS])
 
     return kernel

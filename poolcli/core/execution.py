@@ -50,9 +50,11 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
         part = x[index], None if weights is None else weights[index]
         for these, first, last in _slabs(len(part[0]), outline, ready):
             plane = number * len(part[0]) + these.start
-            slab = _slab(outline, ready, part, frames, (these, first, last), plane, y.dtype)
             into = (*index, these, slice(first, last))
-            y[into] = _pooled(outline, slab, y.dtype).reshape(y[into].shape)
+            slab = _slab(outline, ready, part, frames, (these, first, last), plane, y[into])
+            pooled = _pooled(outline, slab, y.dtype)
+            if pooled is not slab.into:
+                y[into] = pooled.reshape(y[into].shape)
             for name, array in told.items():
                 array[into] = _told(outline, slab, name).reshape(y[into].shape)
 
@@ -64,7 +66,7 @@ def _slab(
     frames: list[Array] | None,
     where: tuple[slice, int, int],
     plane: int,
-    target: np.dtype[Any],
+    into: Array,
 ) -> Slab:
     """Return a slab of the values and weights of planes: its planes and outputs are *where*, its first is *plane*."""
     plan, (these, first, last), (x, weights) = outline.plan, where, part
@@ -77,7 +79,7 @@ def _slab(
     values = _framed(x[these], kept, frames, low, high, 0)
     weights = outline.missing.weigh(values, weights)
     values = values.astype(dtypes.canonical(values.dtype), copy=False)
-    how = (outline.seed, weights, target, outline.rounding)
+    how = (outline.seed, weights, into, outline.rounding)
     return Slab(values, plan, ready, first, last, low, plane, *how)
 
 

@@ -1,4 +1,4 @@
-"""How windows of weights are summed: a kernel over float64, in plain Python. The constraints of `kernels` hold here too.
+"""How windows of weights are summed: a kernel over float64, in plain Python, under the constraints of `kernels`.
 
 Each sum is made tap by tap in scan order from 0 on, as NumPy's form makes it; what lies outside counts nothing.
 """

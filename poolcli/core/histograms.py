@@ -18,7 +18,7 @@ from poolcli.core.kernels import Pointer
 # begins: the offsets of each output's rows (-1: there is none) and how many there are, where columns of each output
 # begin, end, and how many there are, and what rank is wanted for each count of elements.
 (
-    X_PLANE, OUT_PLANE, OUT_ROW, HIGH, OUTS, ROW_TAPS, CHANNELS, COL_STEP, APART, STRIPS, MODE,
+    X_PLANE, OUT_PLANE, OUT_ROW, ALSO, OUTS, ROW_TAPS, CHANNELS, COL_STEP, APART, STRIPS, MODE,
     ROWS_AT, THERE_AT, COLUMNS_AT, STRIPS_AT, COUNTS_AT, FIELDS,
 ) = range(17)  # fmt: skip
 
@@ -32,12 +32,9 @@ SINCE, UNTIL, STATES = 0, 17, 34
 
 
 def add_group(words, to, entering, leaving):
-    a, b = words[to] + words[entering] - words[leaving], words[to + 1] + words[entering + 1] - words[leaving + 1]
-    c, d = (
-        words[to + 2] + words[entering + 2] - words[leaving + 2],
-        words[to + 3] + words[entering + 3] - words[leaving + 3],
-    )
-    words[to], words[to + 1], words[to + 2], words[to + 3] = a, b, c, d
+    """Add the counts of one group and take off those of another; compiled, it is four instructions."""
+    for i in range(GROUP):
+        words[to + i] = words[to + i] + words[entering + i] - words[leaving + i]
 
 
 def count_row(words, x, at, channels, n, entering):
@@ -75,11 +72,11 @@ def move_rows(words, x, geometry, origin, before_at, row_at, n):
         if j == taps or (i < taps and old < new):
             i += 1
             if old >= 0:
-                count_row(words, x, origin + old, channels, n, False)
+                count_row(words, x, origin + old, channels, n, entering=0)
         elif i == taps or new < old:
             j += 1
             if new >= 0:
-                count_row(words, x, origin + new, channels, n, True)
+                count_row(words, x, origin + new, channels, n, entering=1)
         else:
             i, j = i + 1, j + 1
 
@@ -131,7 +128,7 @@ def common(words, bins, state, sparse, begin, end, step):
     return best
 
 
-def choose(out, words, bins, geometry, state, put, base, begin, end, there):
+def choose(out, high, words, bins, geometry, state, put, also, base, begin, end, there):
     """Choose from the windows [begin, end) of a row, every APART-th in turn: those share columns."""
     columns, apart, step, mode = geometry[COLUMNS_AT], geometry[APART], geometry[COL_STEP], geometry[MODE]
     for first in range(begin, begin + apart):
@@ -146,24 +143,26 @@ def choose(out, words, bins, geometry, state, put, base, begin, end, there):
                 out[to] = common(words, bins, state, mode == SPARSE, since, until, step)
             else:
                 out[to] = at_rank(words, bins, state, geometry[ranks], since, until, step)
-                if geometry[HIGH] != 0:
-                    out[to + geometry[HIGH]] = at_rank(words, bins, state, geometry[ranks + 1], since, until, step)
+                if geometry[ALSO] != 0:
+                    high[also + j * geometry[CHANNELS]] = at_rank(
+                        words, bins, state, geometry[ranks + 1], since, until, step
+                    )
 
 
-LOOPS = (add_group, clear, count_row)
+LOOPS = (clear, count_row)
 PARTS = (move_rows, move_columns, find, at_rank, common, choose)
 
 
 def arguments():
     """Return what the kernel's arguments are."""
     byte, word, bins, whole = map(np.dtype, (np.uint8, np.uint64, np.uint16, np.int64))
-    return (Pointer(byte), Pointer(byte), Pointer(word), Pointer(bins), Pointer(whole), Pointer(whole), whole, whole)
+    return (*[Pointer(byte)] * 3, Pointer(word), Pointer(bins), Pointer(whole), Pointer(whole), whole, whole)
 
 
 def template():
     """Return the kernel."""
 
-    def kernel(x, out, words, bins, geometry, state, first, last):
+    def kernel(x, out, high, words, bins, geometry, state, first, last):
         """Choose for the units [first, last): outputs of all pooled axes but the last, of channels, of planes."""
         outs, channels, left = geometry[OUTS], geometry[CHANNELS], 0
         for strip in range(geometry[STRIPS_AT], geometry[STRIPS_AT] + 3 * geometry[STRIPS], 3):
@@ -178,7 +177,9 @@ def template():
                 origin = plane * geometry[X_PLANE] + base * channels + channel
                 move_rows(words, x, geometry, origin, before_at, row_at, columns)
                 put = plane * geometry[OUT_PLANE] + o * geometry[OUT_ROW] + channel
-                choose(out, words, bins, geometry, state, put, base, left, right, geometry[geometry[THERE_AT] + o])
+                also = (plane * outs + o) * geometry[OUT_ROW] + channel
+                there = geometry[geometry[THERE_AT] + o]
+                choose(out, high, words, bins, geometry, state, put, also, base, left, right, there)
                 before_at = row_at
             left = right
 

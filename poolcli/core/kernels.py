@@ -29,7 +29,7 @@ class Pointer(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """What a kernel is told by: the module of its template, the names of the steps that it is made of, and its types."""
+    """What a kernel is told by: the module of its template, the names of its steps, and its types."""
 
     template: str
     steps: tuple[str, ...]

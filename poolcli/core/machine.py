@@ -63,6 +63,17 @@ def emit(text: str, symbol: str) -> bytes:
     return code
 
 
+def add_words(builder: Any, words: Any, to: Any, entering: Any, leaving: Any) -> Any:
+    """Build: four 64-bit words at *to* become more by those at *entering* and less by those at *leaving*."""
+    from llvmlite import ir
+
+    vector = ir.PointerType(ir.VectorType(ir.IntType(64), 4))
+    here, more, less = (builder.bitcast(builder.gep(words, [at]), vector) for at in (to, entering, leaving))
+    now, plus, minus = (builder.load(at, align=8) for at in (here, more, less))
+    builder.store(builder.sub(builder.add(now, plus), minus), here, align=8)
+    return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+
 def load(code: bytes, symbol: str, arguments: Sequence[Any]) -> Callable[..., None]:
     """Return function *symbol* of an object file, which takes ctypes *arguments*, returns nothing and frees the GIL.
 

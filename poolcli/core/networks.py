@@ -7,7 +7,8 @@ and used at many shifts: columns are sorted once for all windows that they are i
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -84,13 +85,11 @@ class Network:
 
     def pick(self, a: Sequence[Wire], b: Sequence[Wire], rank: int) -> Wire:
         """Return one rank of two sorted sequences: the smallest of what is larger than as many of them."""
-        found = None
+        tops: list[Wire] = []
         for i in range(max(0, rank + 1 - len(b)), min(len(a), rank + 1) + 1):
             each = [*a[i - 1 : i], *b[rank - i : rank - i + 1]]  # none of a or of b: an empty slice
-            top = each[0] if len(each) == 1 else self.extreme("high", *each)
-            found = top if found is None else self.extreme("low", found, top)
-        assert found is not None
-        return found
+            tops.append(each[0] if len(each) == 1 else self.extreme("high", *each))
+        return reduce(partial(self.extreme, "low"), tops)
 
     def needed(self, wires: Sequence[Wire]) -> list[int]:
         """Return the values that *wires* are made of, in the order in which they were."""
@@ -114,26 +113,21 @@ def halves(parts: Sequence[Sequence[Wire]]) -> tuple[Sequence[Sequence[Wire]], S
 def program(rows: int, columns: int, stride: int, dilation: int, ranks: tuple[int, ...]) -> Program:
     """Return the shorter program for *ranks* of windows: the last merge is Batcher's, or by each rank for itself."""
     phases = tuple(sorted({column * dilation % stride for column in range(columns)}))
-    best: tuple[Network, list[Wire]] | None = None
-    for whole in (True, False):
+    found = []
+    for merged in (True,) if columns == 1 else (True, False):
         network = Network()
         inputs = [[network.value((r, p)) for p in phases] for r in range(rows)]
-        sorted_columns = [
-            network.sort(
-                [[(inputs[r][phases.index(c * dilation % stride)], c * dilation // stride)] for r in range(rows)]
-            )
-            for c in range(columns)
-        ]
-        if whole or columns == 1:
-            ordered = network.sort(sorted_columns)
+        places = [(phases.index(c * dilation % stride), c * dilation // stride) for c in range(columns)]
+        lines = [network.sort([[(inputs[r][p], shift)] for r in range(rows)]) for p, shift in places]
+        if merged:
+            ordered = network.sort(lines)
             wanted = [ordered[rank] for rank in ranks]
         else:
-            a, b = (network.sort(half) for half in halves(sorted_columns))
+            a, b = (network.sort(half) for half in halves(lines))
             wanted = [network.pick(a, b, rank) for rank in ranks]
-        if best is None or len(network.needed(wanted)) < len(best[0].needed(best[1])):
-            best = network, wanted
-    assert best is not None
-    return scheduled(*best, phases, rows * len(phases))
+        found.append((len(network.needed(wanted)), network, wanted))
+    _, network, wanted = min(found, key=itemgetter(0))
+    return scheduled(network, wanted, phases, rows * len(phases))
 
 
 def scheduled(network: Network, wanted: list[Wire], phases: tuple[int, ...], inputs: int) -> Program:
@@ -152,7 +146,8 @@ def scheduled(network: Network, wanted: list[Wire], phases: tuple[int, ...], inp
             reach[value] = max(reach[value], shift + max(reach[of] for of in made.values()))
             last.setdefault(value, number)
     row = {value: value for value in range(inputs)}
-    free, rows, exchanges = [], inputs, []
+    free: list[int] = []
+    rows, exchanges = inputs, []
     for number, (sources, made) in enumerate(steps.items()):
         for value in made.values():
             if not free:

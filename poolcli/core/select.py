@@ -27,7 +27,7 @@ MOST = 255  # elements up to which exchanges are counted in 8 bits
 FIELD = 2**16  # elements up to which histograms are
 CACHE = 2**15  # bytes of the rows of a strip
 PIECE = 2**16  # elements that are mixed at a time: their temporaries stay in the cache
-COLUMNS = 1024  # columns of a strip of histograms: half a megabyte
+COLUMNS = 256  # columns of a strip of histograms: they stay in the second-level cache
 
 TYPES = {
     "int8": "uint8",
@@ -68,7 +68,7 @@ def values(held: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _turned(bits: Array, dtype: np.dtype[Any]) -> Array:
-    """Return the bits of values as integers in their order, or back: the sign turned, or all but it of what is below 0."""
+    """Return bits of values as integers in their order, or back: the sign turned, or the rest of what is below 0."""
     top, kind = 8 * bits.dtype.itemsize - 1, bits.dtype
     turned: Array = bits ^ (
         (bits >> top) & np.iinfo(kind).max if dtype.kind == "f" else np.array(1 << top).astype(kind)
@@ -76,27 +76,37 @@ def _turned(bits: Array, dtype: np.dtype[Any]) -> Array:
     return turned
 
 
-def ranked(slab: Slab, ranks: Array) -> Array | None:
-    """Return the values at *ranks*, rows of them by the count of a window; None where there is no kernel."""
-    return _run(slab, exchanges.RANKED, ranks)
+def quantile(slab: Slab, share: float, rule: str) -> Array | None:
+    """Return the quantile of each window, as `steps.quantile` says it; None where there is no kernel.
+
+    The place of a quantile follows from the count of a window alone: kernels are told the ranks of each count.
+    """
+    place = share * np.maximum(np.arange(slab.plan.taps + 1) - 1, 0)
+    rules = {"lower": (np.floor,), "higher": (np.ceil,), "nearest": (np.rint,), "linear": (np.floor, np.ceil)}
+    ranks = np.stack([step(place) for step in rules[rule]]).astype(np.int64)
+    found = _run(slab, exchanges.RANKED, ranks)
+    if found is None:
+        return None
+    return between(slab, found[0], found[1], place - np.floor(place)) if rule == "linear" else found[0]
 
 
-def common(slab: Slab, *, sparse: bool) -> Array | None:
+def mode(slab: Slab, *, sparse: bool) -> Array | None:
     """Return the most frequent values, the smallest of equals; None where there is no kernel."""
     found = _run(slab, exchanges.SPARSE if sparse else exchanges.COMMON, np.zeros((1, slab.plan.taps + 1), np.int64))
     return None if found is None else found[0]
 
 
 def between(slab: Slab, low: Array, high: Array, part: Array) -> Array:
-    """Return values between *low* and *high*, at a *part* of the way by the count of a window; into *low* where it can."""
+    """Return values a *part* of the way from *low* to *high*, by the count of a window; in *low* where that can be."""
     *outer, columns = slab.elements
     rows = reduce(np.multiply.outer, outer, np.ones((), np.int64)).ravel()
-    if not part[np.multiply.outer(np.unique(rows), np.unique(columns))].any():
-        return low
-    shape = len(low), len(rows), len(columns), low.shape[-1]
-    found = low if low.dtype == slab.target and low.dtype.kind in "iu" else low.astype(np.float64)
-    lows, highs, into = low.reshape(shape), high.reshape(shape), found.reshape(shape)
-    height = max(1, PIECE * len(rows) // low.size)
+    whole = slab.into is not None and slab.into.dtype == low.dtype and low.dtype.kind in "iu" and low.itemsize < 8
+    if not whole:  # as float64, in which integers of 64 bits are rounded
+        if low.dtype.kind == "f" and not part[np.multiply.outer(np.unique(rows), np.unique(columns))].any():
+            return low
+        low = low.astype(np.float64)
+    shape, height = (len(low), len(rows), len(columns), low.shape[-1]), max(1, PIECE * len(rows) // low.size)
+    lows, highs = low.reshape(shape), high.reshape(shape)
     starts = sorted({0, *(np.flatnonzero(np.diff(rows)) + 1).tolist(), *range(0, len(rows), height)})
     for first, last in pairwise([*starts, len(rows)]):
         share = part[rows[first] * columns]
@@ -104,35 +114,45 @@ def between(slab: Slab, low: Array, high: Array, part: Array) -> Array:
         a, b = (x[:, first:last, these].astype(np.float64) for x in (lows, highs))
         share = share[these][:, None]
         mixed = np.where(a == b, a, a * (1 - share) + b * share)
-        into[:, first:last, these] = dtypes.convert(mixed, found.dtype, slab.rounding)
-    return found
+        if whole:  # of its type, for it lies between two such
+            mixed = dtypes.ROUNDINGS[slab.rounding](mixed)
+        lows[:, first:last, these] = mixed
+    return low
 
 
-def _run(slab: Slab, mode: int, ranks: Array) -> Array | None:
+def _run(slab: Slab, mode: int, ranks: Array) -> list[Array] | None:
+    """Return what is chosen: the most frequent values, or those of one or two rows of ranks by counts.
+
+    Of two, the higher values are there only where the ranks of a count differ.
+    """
     chosen = kernel(slab.x.dtype, slab.plan)
     call = slab.ready.kernel(chosen)
     if chosen is None or call is None:
         return None
     x = keys(slab.x)
-    out = np.empty((len(ranks), len(x), *slab.outs, x.shape[-1]), x.dtype)
+    out = slab.into
+    plain = out is not None and out[0].flags.c_contiguous and out.flags.aligned
+    if out is None or not plain or not out.dtype == slab.x.dtype == x.dtype:
+        out = np.empty((len(x), *slab.outs, x.shape[-1]), x.dtype)
+    high = np.empty(out.shape if len(ranks) > 1 else 0, x.dtype)
     told = _exchanging if chosen.template == "exchanges" else _sliding
     arrays, count = told(slab, x, out, mode, ranks)
-    seconds = 1e-10 * out[0].size * slab.plan.taps
-    units.share(call, lambda: (x, out, *arrays()), count, seconds, slab.ready.threads)
-    return values(out, slab.x.dtype)
+    seconds = 1e-10 * out.size * slab.plan.taps
+    units.share(call, lambda: (x, out, high, *arrays()), count, seconds, slab.ready.threads)
+    return [each if out is slab.into else values(each, slab.x.dtype) for each in (out, high)][: len(ranks)]
 
 
 def _exchanging(slab: Slab, x: Array, out: Array, mode: int, ranks: Array) -> tuple[Callable[[], Any], int]:
     """Return what makes a thread's arrays for exchanges, and how many units there are."""
     k, axis, rows, channels = exchanges, slab.plan.axes[-1], units.rows(slab), x.shape[-1]
     most = slab.plan.taps
-    wanted = tuple(range(most)) if mode != k.RANKED else tuple(ranks[:, most].tolist())
+    wanted = tuple(range(most)) if mode != k.RANKED else tuple(sorted({*ranks[:, most].tolist()}))
     inner = -(-axis.before // axis.stride)
     inner_end = max(inner, (axis.length + axis.before - axis.reach) // axis.stride + 1)
     tile, size, program = _program(rows.shape[1], axis, wanted, channels, x.dtype.itemsize)
     fields = program | {
-        k.X_PLANE: x[0].size, k.OUT_PLANE: out[0, 0].size, k.OUT_ROW: axis.out * channels,
-        k.HIGH: out[0].size if len(out) > 1 else 0, k.OUTS: len(rows), k.ROW_TAPS: rows.shape[1], k.CHANNELS: channels,
+        k.X_PLANE: x[0].size, k.OUT_PLANE: out.strides[0] // out.itemsize, k.OUT_ROW: axis.out * channels,
+        k.ALSO: len(ranks) > 1, k.OUTS: len(rows), k.ROW_TAPS: rows.shape[1], k.CHANNELS: channels,
         k.COLUMNS: axis.length, k.COL_TAPS: axis.kernel, k.COL_STRIDE: axis.stride, k.COL_STEP: axis.dilation,
         k.COL_BEFORE: axis.before, k.OUT_COLUMNS: axis.out, k.INNER: min(inner, axis.out),
         k.INNER_END: min(inner_end, axis.out), k.TILE: tile, k.MODE: mode,
@@ -156,7 +176,8 @@ def _program(
     lines, past = made.rows + 3, max((axis.kernel - 1) * axis.dilation // axis.stride, 0)
     tile = max(256 // channels, CACHE // (lines * itemsize * channels) - past, 1)
     tile = min(tile, axis.out)
-    width = (tile + past) * channels
+    grain = 128 // itemsize  # four vectors of 32 bytes
+    width = ((tile + 2 * past) * channels // grain + 2) * grain
 
     def at(wire: tuple[int, int]) -> int:
         return wire[0] * width + wire[1] * channels
@@ -168,8 +189,9 @@ def _program(
     phases = [(made.phases[i % len(made.phases)], reach, i * width) for i, reach in enumerate(made.reaches)]
     best = {field: (made.rows + i) * width for i, field in enumerate((k.BEST, k.MOST, k.LONG))}
     return tile, max(lines * width, rows * axis.kernel), best | {
-        k.PHASES: len(made.phases), k.EXCHANGES: len(steps), k.RANKS: len(wanted),
-        k.PHASES_AT: np.array(phases), k.EXCHANGES_AT: np.array(steps, np.int64), k.RANKS_AT: np.array([at(wire) for wire in made.ranks]),
+        k.PHASES: len(made.phases), k.EXCHANGES: len(steps), k.RANKS: len(wanted), k.GRAIN: grain,
+        k.PHASES_AT: np.array(phases), k.EXCHANGES_AT: np.array(steps, np.int64),
+        k.RANKS_AT: np.array([at(wire) for wire in made.ranks]),
     }  # fmt: skip
 
 
@@ -183,8 +205,8 @@ def _sliding(slab: Slab, x: Array, out: Array, mode: int, ranks: Array) -> tuple
     strips = _strips(columns, axis)
     apart = axis.dilation // np.gcd(axis.dilation, axis.stride)
     fields = {
-        k.X_PLANE: x[0].size, k.OUT_PLANE: out[0, 0].size, k.OUT_ROW: axis.out * channels,
-        k.HIGH: out[0].size if len(out) > 1 else 0, k.OUTS: len(rows), k.ROW_TAPS: rows.shape[1], k.CHANNELS: channels,
+        k.X_PLANE: x[0].size, k.OUT_PLANE: out.strides[0] // out.itemsize, k.OUT_ROW: axis.out * channels,
+        k.ALSO: len(ranks) > 1, k.OUTS: len(rows), k.ROW_TAPS: rows.shape[1], k.CHANNELS: channels,
         k.COL_STEP: axis.dilation, k.APART: apart, k.STRIPS: len(strips), k.MODE: mode, k.ROWS_AT: rows,
         k.THERE_AT: (rows >= 0).sum(1), k.COLUMNS_AT: columns, k.STRIPS_AT: strips, k.COUNTS_AT: _pairs(ranks),
     }  # fmt: skip

@@ -39,8 +39,8 @@ class Slab:
         What random choices follow from, and the number of the first plane in the whole array.
     weights
         Of each element, broadcasting to x; bool where each counts once or not at all.
-    target, rounding
-        What results will be converted to, and how.
+    into, rounding
+        Where results go, of what type, and how they are converted to it.
     """
 
     x: Array
@@ -52,7 +52,7 @@ class Slab:
     plane: int = 0
     seed: int = 0
     weights: Array | None = None
-    target: np.dtype[Any] | None = None
+    into: Array | None = None
     rounding: str = "even"
 
     @property

@@ -209,15 +209,14 @@ def median(slab: Slab, lower: bool) -> Array:  # noqa: FBT001 -- every step has 
 
 
 def quantile(slab: Slab, of: tuple[float, str]) -> Array:
+    found = None if slab.weights is not None else select.quantile(slab, *of)
+    if found is not None:
+        return nan_wins(slab, found)
     share, rule = of
     count = np.maximum(np.arange(slab.plan.taps + 1) - 1, 0)
     place = share * count  # by the elements of a window
     rules = {"lower": (np.floor,), "higher": (np.ceil,), "nearest": (np.rint,), "linear": (np.floor, np.ceil)}
-    ranks = np.stack([step(place) for step in rules[rule]]).astype(np.int64)
-    found = None if slab.weights is not None else select.ranked(slab, ranks)
-    if found is not None:
-        middle = found[0] if rule != "linear" else select.between(slab, found[0], found[1], place - np.floor(place))
-        return nan_wins(slab, middle)
+    ranks = [step(place).astype(np.int64) for step in rules[rule]]
     valid = slab.valid.astype(np.int64)
     if slab.shared:  # weights are repetitions, scaled to one on average
         ordered, votes = slab.voted()
@@ -257,7 +256,7 @@ def nan_wins(slab: Slab, values: Array) -> Array:
 
 def mode(slab: Slab, sparse: bool) -> Array:  # noqa: FBT001 -- every step has the same signature
     """Return the value with most votes: the first of the heaviest runs in order."""
-    found = None if slab.weights is not None else select.common(slab, sparse=sparse)
+    found = None if slab.weights is not None else select.mode(slab, sparse=sparse)
     if found is not None:
         return nan_wins(slab, found)
     if slab.shared:

@@ -22,7 +22,7 @@ ALONE = 3e-4  # seconds of work below which waking a thread costs more than it s
 
 
 def rows(slab: Slab) -> Array:
-    """Return the offsets of the rows that each unit of a plane reads, in elements, ascending; -1 where there is none."""
+    """Return the offsets, in elements, of the rows that each unit of a plane reads; -1 where there is none."""
     lengths, width = slab.x.shape[1:-1], slab.x.shape[-2] * slab.x.shape[-1]
     offsets, there = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
     for number in range(len(lengths) - 1):
