@@ -88,10 +88,6 @@ def test_keys_are_in_the_order_of_values_and_give_them_back(name):
     np.testing.assert_array_equal(select.values(keys, dtype), array)
 
 
-def test_both_zeros_have_one_key():
-    assert len(set(select.keys(np.array([0.0, -0.0])).tolist())) == 1
-
-
 # Parts of kernels, uncompiled.
 
 
@@ -101,6 +97,17 @@ def test_values_of_one_window_are_sorted(n):
     expected = [*sorted(values[:n]), *values[n:]]
     exchanges.sort(values, n)
     np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_a_rank_of_one_window_is_put_in_its_place(n):
+    for rank in range(n):
+        values = np.random.default_rng(rank).integers(0, 20, 50)
+        expected, rest = sorted(values[:n]), values[n:].copy()
+        exchanges.place(values, n, rank)
+        assert values[rank] == expected[rank]
+        assert sorted(values[:n]) == expected
+        np.testing.assert_array_equal(values[n:], rest)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """How small windows are ordered: a kernel that runs a `networks.Program` over rows of pixels, in plain Python.
 
-Values are integers in the order of those that they stand for (see `select`). Windows that lie inside the input are
+Windows that lie inside the input are
 ordered a strip at a time, one exchange of two rows after another; those at its edge one by one. The constraints of
 `kernels` hold here too.
 """
@@ -109,6 +109,23 @@ def sort(work, n):
         gap = gap // 3
 
 
+def place(work, n, rank):
+    """Put the value of a rank of the first *n* values where it would stand if they were sorted (Hoare 1961, FIND)."""
+    left, right = 0, n - 1
+    while left < right:
+        pivot, i, j = work[rank], left, right
+        while i <= j:
+            while work[i] < pivot:
+                i += 1
+            while pivot < work[j]:
+                j -= 1
+            if i <= j:
+                work[i], work[j] = work[j], work[i]
+                i, j = i + 1, j - 1
+        left = i if j < rank else left
+        right = j if rank < i else right
+
+
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
@@ -143,13 +160,15 @@ def choose_singly(x, out, high, work, geometry, row_at, origin, put, also_put, b
         for e in range(channels):
             start = j * geometry[COL_STRIDE] - geometry[COL_BEFORE]
             n = gather(work, x, geometry, row_at, origin, start, e)
-            sort(work, n)
             to, ranks = put + j * channels + e, geometry[COUNTS_AT] + 2 * n
             if mode != RANKED:
+                sort(work, n)
                 out[to] = work[common(work, n, geometry[ZERO], mode == SPARSE)]
             else:
+                place(work, n, geometry[ranks])
                 out[to] = work[geometry[ranks]]
                 if also:
+                    place(work, n, geometry[ranks + 1])
                     high[also_put + j * channels + e] = work[geometry[ranks + 1]]
 
 
@@ -192,7 +211,7 @@ def choose_together(x, out, high, work, geometry, row_at, at, to, also, n):
         put_row(out, to, work, best, size)
 
 
-LOOPS = (take, take_pairs, exchange, put_row, begin_runs, count_runs, sort)
+LOOPS = (take, take_pairs, exchange, put_row, begin_runs, count_runs, sort, place)
 PARTS = (gather, common, choose_singly, take_window, choose_together)
 
 

@@ -1,4 +1,4 @@
-"""Order of windows by kernels: which, what it is told, and values as integers of the same order."""
+"""Order of windows by kernels: which, what it is told, and in which type."""
 
 from __future__ import annotations
 
@@ -29,14 +29,7 @@ CACHE = 2**15  # bytes of the rows of a strip
 PIECE = 2**16  # elements that are mixed at a time: their temporaries stay in the cache
 COLUMNS = 256  # columns of a strip of histograms: they stay in the second-level cache
 
-TYPES = {
-    "int8": "uint8",
-    "uint16": "int16",
-    "uint32": "int32",
-    "uint64": "int64",
-    "float32": "int32",
-    "float64": "int64",
-}
+TYPES = {"int8": "uint8", "uint16": "int16", "uint32": "int32", "uint64": "int64"}
 
 
 def kernel(dtype: np.dtype[Any], plan: Plan) -> Kernel | None:
@@ -50,29 +43,24 @@ def kernel(dtype: np.dtype[Any], plan: Plan) -> Kernel | None:
 
 
 def key_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of integers that stand for values of *dtype*."""
+    """Return the type in which kernels order values of *dtype*."""
     return np.dtype(TYPES.get(dtype.name, dtype.name))
 
 
 def keys(x: Array) -> Array:
-    """Return contiguous integers in the order of values; of NaN it does not matter."""
+    """Return values, contiguous, in the type of a kernel: integers of the other sign with their first bit turned."""
     x, kind = np.ascontiguousarray(x), key_type(x.dtype)
-    if x.dtype == kind:
-        return x
-    return _turned((x + 0).view(kind) if x.dtype.kind == "f" else x.view(kind), x.dtype)  # there is one zero
+    return x if x.dtype == kind else _turned(x.view(kind))
 
 
 def values(held: Array, dtype: np.dtype[Any]) -> Array:
-    """Return the values of *dtype* that integers stand for."""
-    return held if held.dtype == dtype else _turned(held, dtype).view(dtype)
+    """Return the values of *dtype* that stand in the type of a kernel."""
+    return held if held.dtype == dtype else _turned(held).view(dtype)
 
 
-def _turned(bits: Array, dtype: np.dtype[Any]) -> Array:
-    """Return bits of values as integers in their order, or back: the sign turned, or the rest of what is below 0."""
-    top, kind = 8 * bits.dtype.itemsize - 1, bits.dtype
-    turned: Array = bits ^ (
-        (bits >> top) & np.iinfo(kind).max if dtype.kind == "f" else np.array(1 << top).astype(kind)
-    )
+def _turned(bits: Array) -> Array:
+    first = np.array(1 << (8 * bits.dtype.itemsize - 1), np.uint64).astype(bits.dtype)
+    turned: Array = bits ^ first
     return turned
 
 
@@ -105,18 +93,19 @@ def between(slab: Slab, low: Array, high: Array, part: Array) -> Array:
         if low.dtype.kind == "f" and not part[np.multiply.outer(np.unique(rows), np.unique(columns))].any():
             return low
         low = low.astype(np.float64)
-    shape, height = (len(low), len(rows), len(columns), low.shape[-1]), max(1, PIECE * len(rows) // low.size)
+    shape = len(low), len(rows), len(columns), low.shape[-1]
     lows, highs = low.reshape(shape), high.reshape(shape)
-    starts = sorted({0, *(np.flatnonzero(np.diff(rows)) + 1).tolist(), *range(0, len(rows), height)})
-    for first, last in pairwise([*starts, len(rows)]):
+    for first, last in pairwise([0, *(np.flatnonzero(np.diff(rows)) + 1).tolist(), len(rows)]):  # of one count each
         share = part[rows[first] * columns]
         these: Any = slice(None) if share.all() else np.flatnonzero(share)
-        a, b = (x[:, first:last, these].astype(np.float64) for x in (lows, highs))
         share = share[these][:, None]
-        mixed = np.where(a == b, a, a * (1 - share) + b * share)
-        if whole:  # of its type, for it lies between two such
-            mixed = dtypes.ROUNDINGS[slab.rounding](mixed)
-        lows[:, first:last, these] = mixed
+        height = max(1, PIECE // max(1, shape[0] * share.size * shape[3]))
+        for top in range(first, last if share.size else first, height):
+            here = slice(None), slice(top, min(top + height, last)), these
+            a, b = lows[here].astype(np.float64), highs[here].astype(np.float64)
+            mixed = np.where(a == b, a, a * (1 - share) + b * share)
+            # Rounded to integers it is of their type, for it lies between two such
+            lows[here] = dtypes.ROUNDINGS[slab.rounding](mixed) if whole else mixed
     return low
 
 
