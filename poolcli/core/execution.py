@@ -51,7 +51,9 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
         for these, first, last in _slabs(len(part[0]), outline, ready):
             plane = number * len(part[0]) + these.start
             into = (*index, these, slice(first, last))
-            slab = _slab(outline, ready, part, frames, (these, first, last), plane, y[into])
+            target = y[into][..., None] if y.ndim == lead + len(plan.axes) else y[into]
+            single = target.ndim == 2 + len(plan.axes)  # channels on one axis, as a slab has them
+            slab = _slab(outline, ready, part, frames, (these, first, last), plane, target if single else None)
             pooled = _pooled(outline, slab, y.dtype)
             if pooled is not slab.into:
                 y[into] = pooled.reshape(y[into].shape)
@@ -66,7 +68,7 @@ def _slab(
     frames: list[Array] | None,
     where: tuple[slice, int, int],
     plane: int,
-    into: Array,
+    into: Array | None,
 ) -> Slab:
     """Return a slab of the values and weights of planes: its planes and outputs are *where*, its first is *plane*."""
     plan, (these, first, last), (x, weights) = outline.plan, where, part
