@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from cases import METHOD_CASES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import poolcli
+from poolcli.core import arrays as bands_of_numpy
+from poolcli.core import bands, execution
 
 DTYPES = ("uint8", "int16", "int32", "float32", "float64")
 law = settings(
@@ -188,3 +193,158 @@ def test_planes_are_pooled_one_by_one(method, pooling):
     result = pool(stack, method, {**window, "layout": "CHW"})
     for plane, alone in zip(result, stack, strict=True):
         np.testing.assert_array_equal(plane, pool(alone, method, {**window, "layout": "HW"}))
+
+
+# Over the whole table.
+
+EVERY = [case for case in METHOD_CASES if case.id not in {"prod", "stochastic"}]  # which take not all values
+brief = settings(law, max_examples=12)  # for each of many methods
+
+
+def by_id(case):
+    return case.id
+
+
+def close(case, result, expected, array):
+    """Compare float results as nearly as the method promises, whatever the order of adding."""
+    unit = 8 * max(case.ulps, 1) * np.finfo("f8").eps
+    largest = np.abs(array.astype("f8")).max(initial=1)
+    scale = largest**2 if case.id == "var" else largest * (array.size if case.id.startswith(("sum", "norm")) else 1)
+    # The root of what is left of two equal numbers is as large as the root of a unit
+    atol = np.sqrt(unit) * largest if case.id == "std" else unit * scale
+    np.testing.assert_allclose(result, expected, 16 * unit, atol)
+
+
+@pytest.mark.parametrize("case", METHOD_CASES, ids=by_id)
+@brief
+@given(data=st.data())
+def test_permuting_planes_permutes_the_result(case, data):
+    array = np.abs(data.draw(hnp.arrays("float64", (4, 5, 6), elements=values("float64"))))
+    window = {**data.draw(windows((5, 6))), "layout": "CHW"}
+    order = data.draw(st.permutations(range(4)))
+    np.testing.assert_array_equal(pool(array[order], case.id, window), pool(array, case.id, window)[order])
+
+
+@pytest.mark.parametrize("case", [case for case in EVERY if case.id != "maxblur"], ids=by_id)
+@brief
+@given(pooling=poolings(("float64",)))
+def test_flipping_the_input_and_its_padding_flips_the_result(case, pooling):
+    array, window = pooling
+    odd = tuple(k // 2 * 2 + 1 for k in window["kernel"])
+    plain = {"kernel": odd, "stride": 1, "padding": tuple((k // 2, min(k // 2, 1)) for k in odd)}
+    flipped = {**plain, "padding": tuple(pads[::-1] for pads in plain["padding"])}
+    if case.id in {"first", "center"}:  # only the middle one stays where windows are whole
+        plain = flipped = {"kernel": 1, "stride": 1} if case.id == "first" else {**plain, "padding": 0}
+    try:
+        expected = pool(array, case.id, plain)[::-1, ::-1]
+    except poolcli.PoolError:  # without padding it does not fit
+        return
+    close(case, pool(array[::-1, ::-1], case.id, flipped), expected, array)
+
+
+SAME_OF_A_CONSTANT = [
+    case for case in EVERY if case.id.partition(":")[0] not in {"sum", "norm", "std", "var", "range", "l2", "lp", "gem"}
+]
+
+
+@pytest.mark.parametrize("case", SAME_OF_A_CONSTANT, ids=by_id)
+@brief
+@given(data=st.data(), number=st.integers(-(2**20), 2**20))
+def test_a_constant_stays_itself_in_every_mean_and_choice(case, data, number):
+    array = np.full((7, 9), number / 64)
+    window = data.draw(windows(array.shape))
+    result = pool(array, case.id, window)
+    close(case, result, np.full_like(result, number / 64), array)
+
+
+@pytest.mark.parametrize("case", METHOD_CASES, ids=by_id)
+@brief
+@given(pooling=poolings(("float64", "int32")))
+def test_a_kernel_of_one_is_the_identity_but_for_what_a_method_does_to_a_value(case, pooling):
+    array, window = pooling
+    array = np.abs(array) if case.nonnegative else array
+    name = case.id.partition(":")[0]
+    does = {"l2": np.abs, "lp": np.abs, "norm": np.abs, "gem": lambda x: np.maximum(x, 1e-6)}
+    nothing = {"std", "var", "range"}
+    result = pool(array, case.id, {"kernel": 1, "stride": window["stride"]})
+    kept = array[:: window["stride"][0], :: window["stride"][1]]
+    expected = np.zeros_like(kept) if name in nothing else does.get(name, np.asarray)(kept)
+    close(case, result, expected, array)
+
+
+LINEAR = ("avg", "sum", "blur", "first", "center")
+
+
+@pytest.mark.parametrize("method", LINEAR)
+@law
+@given(data=st.data(), factor=st.integers(-8, 8))
+def test_what_is_linear_is_linear(method, data, factor):
+    one = data.draw(hnp.arrays("float64", (7, 8), elements=values("float64")))
+    other = data.draw(hnp.arrays("float64", (7, 8), elements=values("float64")))
+    window = data.draw(windows((7, 8)))
+    whole = pool(one + factor * other, method, window)
+    parts = pool(one, method, window) + factor * pool(other, method, window)
+    np.testing.assert_allclose(whole, parts, 1e-12, 1e-7)
+
+
+@law
+@given(poolings(("float64",)), st.floats(0, 1), st.floats(0, 1))
+def test_quantiles_rise_from_the_minimum_to_the_maximum(pooling, one, other):
+    array, window = pooling
+    shares = sorted((one, other))
+    steps = [pool(array, f"quantile:{share:.17f}", window) for share in (0, *shares, 1)]
+    np.testing.assert_array_equal(steps[0], pool(array, "min", window))
+    np.testing.assert_array_equal(steps[-1], pool(array, "max", window))
+    for low, high in pairwise(steps):
+        assert (low <= high).all()
+    for rule in ("lower", "nearest", "higher"):
+        chosen = pool(array, f"quantile:{one:.17f}:{rule}", window)
+        assert np.isin(chosen, array).all()
+
+
+@law
+@given(poolings(("float64",)))
+def test_means_of_rising_power_rise(pooling):
+    array, window = pooling
+    tokens = ("lp:0.5", "lp:1", "l2", "lp:2.7", "lp:7", "lp:inf")
+    steps = [pool(array, token, window) for token in tokens]
+    for low, high in pairwise(steps):
+        assert (low <= high * (1 + 1e-12) + 1e-12).all()
+    soft = [pool(array / 512, token, window) for token in ("soft:-5", "soft:-1", "avg", "soft", "soft:5", "max")]
+    for low, high in pairwise(soft):
+        assert (low <= high + 1e-9).all()
+
+
+@law
+@given(poolings(("float64",)))
+def test_spreads_do_not_see_where_the_middle_is(pooling):
+    array, window = pooling
+    for method in ("range", "std", "var"):
+        moved = pool(array + 4096, method, window)
+        np.testing.assert_allclose(moved, pool(array, method, window), 1e-12, 1e-9)
+    variance = pool(array, "std", window) ** 2
+    np.testing.assert_allclose(variance, pool(array, "var", window), 1e-14)
+    assert (pool(array, "std", window) <= pool(array, "range", window) / 2 * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("case", EVERY, ids=by_id)
+@brief
+@given(data=st.data())
+def test_layouts_axes_slabs_bands_and_engines_change_no_value(case, data):
+    dtype = data.draw(st.sampled_from(("float64", "uint8")))
+    layout, lengths = data.draw(st.sampled_from((("NLC", (23,)), ("NHWC", (7, 8)), ("NDHWC", (4, 5, 6)))))
+    array = np.random.default_rng(data.draw(st.integers(0, 9))).normal(size=(3, *lengths, 2)) * 50
+    array = (array % 256).astype(dtype) if dtype == "uint8" else array
+    window = data.draw(windows(lengths))
+    expected = pool(array, case.id, {**window, "layout": layout})
+    alone = pool(np.ascontiguousarray(array[1, ..., 1]), case.id, {**window, "layout": layout[1:-1]})
+    np.testing.assert_array_equal(expected[1, ..., 1], alone)
+    turned = tuple(slice(None, None, data.draw(st.sampled_from((1, -1)))) for _ in array.shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "SLAB", data.draw(st.integers(1, 2 * array.size)))
+        patch.setattr(bands_of_numpy, "BAND", data.draw(st.integers(1, 2 * array.size)))
+        patch.setattr(bands, "ALONE", 0)
+        engine = "numpy" if len(lengths) == 3 and dtype == "uint8" else data.draw(st.sampled_from(("numpy", "numba")))
+        options = {"engine": engine, "threads": data.draw(st.sampled_from((1, 2, 7))), "layout": layout}
+        result = poolcli.pool(array[turned].copy()[turned], case.id, **window, **options)
+    np.testing.assert_array_equal(result, expected)
