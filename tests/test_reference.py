@@ -124,3 +124,11 @@ def test_l2_is_onnxruntimes_norm_over_the_root_of_the_number_of_elements(window)
     array = sample((12, 13), "float32")
     expected = reference("LpPool", array, full, 22, p=2) / np.sqrt(np.prod(full["kernel"]))
     np.testing.assert_allclose(pool(array, "l2", full), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+@pytest.mark.parametrize("window", windows(4, 20), ids=str)
+def test_norm_equals_onnxruntime(window, degree):
+    array = sample((12, 13), "float32")
+    expected = reference("LpPool", array, window, 22, p=degree)
+    np.testing.assert_allclose(pool(array, f"norm:{degree}", window), expected, rtol=1e-5)
