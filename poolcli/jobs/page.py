@@ -139,11 +139,13 @@ def named(dtype: str | None) -> np.dtype[Any] | None:
 
 def _adapted(found: Found, picture: Picture) -> Found:
     """Return the part of a picture that is asked for, without alpha where that is asked for; a tensor as it is."""
-    from poolcli.media import pictures
+    from poolcli.media import colour, pictures
 
     source = found.source
     if not source.header.picture:
         return found
+    if picture.to_rgb:
+        source = colour.to_rgb(source)
     if picture.box is not None:
         source = pictures.cropped(source, picture.box)
     if picture.alpha == "drop" or picture.background is not None:

@@ -37,6 +37,7 @@ class Picture:
     )
     depth: int | None = setting("Picture", "Rescale to 8 or 16 bits: 65535 becomes 255.", default=None, metavar="BITS")
     linear: bool = setting("Picture", "Average light, not the numbers that sRGB encodes it by.", default=False)
+    to_rgb: bool = setting("Picture", "Turn CMYK and CIELAB into sRGB, by their profiles.", default=False)
     crop: str | None = setting(
         "Picture", "Only this part, of the upright picture, before pooling.", default=None, metavar="X,Y,W,H"
     )

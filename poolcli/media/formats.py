@@ -183,10 +183,10 @@ FORMATS = (
     ),
     Format(
         "pnm",
-        (".pnm", ".ppm", ".pgm", ".pbm"),
-        rb"P[1-6][ \t\r\n#]",
-        "lossless, uncompressed; bool is 1-bit; 16-bit grey only",
-        (*_GREY_COLOUR, ("uint16", (1,))),
+        (".pnm", ".ppm", ".pgm", ".pbm", ".pfm"),
+        rb"P[1-6Ff][ \t\r\n#]",
+        "lossless, uncompressed; bool is 1-bit, float32 is PFM",
+        (*_GREY_COLOUR, ("uint16", (1, 3)), ("float32", (1, 3))),
     ),
     Format(
         "avif",
@@ -302,6 +302,8 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
         able = " or ".join(other.name for other in FORMATS if other.indexed)
         raise InputError(f"{format.name} cannot hold indices of a palette", f"palette=expand, or format={able}")
     channels = shape[2] if len(shape) == 3 else 1
+    if mode == "LAB":
+        raise InputError(f"{format.name} cannot hold CIELAB pixels", "to_rgb=True")
     cmyk = mode == "CMYK" and channels == 4
     if not format.fits(dtype, channels, cmyk=cmyk):
         kind = "CMYK" if cmyk else _CHANNELS.get(channels, f"{channels}-channel")
@@ -311,8 +313,8 @@ def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = N
     else:
         return
     ways = [_remedy(format, dtype, channels, cmyk=cmyk)]
-    if mode is not None and not cmyk:
-        ways.insert(0, _narrowing(format, dtype, channels))
+    if mode is not None:
+        ways.insert(0, "to_rgb=True" if cmyk else _narrowing(format, dtype, channels))
     raise InputError(f"{format.name} cannot hold {fact}", ", or ".join(filter(None, ways)) or None)
 
 
@@ -360,7 +362,6 @@ _LIKENESSES = (
     (rb"\0\0\x01\0", "ICO"),
     (rb"DDS ", "DDS"),
     (rb"P7\n", "PAM"),
-    (rb"P[Ff]", "PFM"),
     (rb"\x89HDF", "HDF5"),
     (rb"\x1f\x8b", "gzip"),
     (rb"\x80[\x02-\x05]", "a Python pickle"),

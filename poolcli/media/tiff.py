@@ -51,6 +51,10 @@ def look(data: bytes, max_pixels: int, number: int = 0) -> Source:
     dpi = _dpi(tags)
     orientation, block, notes = exif.read(lambda: tags)
     dtype, mode, channels = _kind(page)
+    dropped = _unknown(page)
+    if dropped:
+        channels, mode = channels[:0] if channels == (2,) else (3,), "L" if channels == (2,) else "RGB"
+        notes = (*notes, "an extra sample of no stated meaning is left out")
     xmp = page.tags.valueof(_XMP)
     meta = Meta(page.iccprofile, block, exif.packet(xmp if isinstance(xmp, bytes) else None), dpi=dpi)
     header = Header(
@@ -138,17 +142,19 @@ def _kind(page: tifffile.TiffPage) -> tuple[str, str | None, tuple[int, ...]]:
         raise InputError(f"a TIFF of {samples} x {bits} bits is not supported")
     if dtype.name not in NUMERIC:
         raise InputError(f"dtype {dtype.name} is not supported", f"supported are {', '.join(NUMERIC)}")
-    ycbcr = (samples, bits, page.planarconfig, page.predictor) == (3, 8, 1, 1)
+    ycbcr = (samples, bits, page.predictor) == (3, 8, 1)
+    if page.planarconfig == 2:  # planes of one size
+        ycbcr = ycbcr and page.subsampling == (1, 1)
     ycbcr = ycbcr and (page.compression in _JPEGS or not page.is_tiled)
-    inks = samples == 4 and (page.planarconfig == 1 or not page.is_subsampled)
     # White is zero, black is zero, RGB, palette, inks, YCbCr
-    known = {0: page.sampleformat == 1, 1: True, 2: True, 3: samples == 1, 5: inks, 6: ycbcr}
+    lab = (samples, bits) == (3, 8)
+    known = {0: page.sampleformat == 1, 1: True, 2: True, 3: samples == 1, 5: samples == 4, 6: ycbcr, 8: lab}
     if page.imagedepth > 1 or not known.get(colours):
         name = getattr(colours, "name", colours)
         raise InputError(f"a TIFF of {samples} x {bits} bits and {name} colours is not supported")
     if colours == 3:
         return "uint8", "RGB", (3,)
-    mode = "CMYK" if colours == 5 else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(samples)
+    mode = {5: "CMYK", 8: "LAB"}.get(colours) or {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(samples)
     return "uint8" if bits < 8 else dtype.name, mode, (samples,) if samples > 1 else ()
 
 
@@ -165,8 +171,12 @@ def _open(target: str | bytes, mode: Literal["r", "w"], **options: Any) -> Any:
 def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     """Return samples as HW or HWC, of their whole range, larger is brighter, alpha not multiplied into the colours."""
     if page.photometric == 6 and page.compression not in _JPEGS:
-        return _rgb(_unpacked(data, page))
+        return _rgb(_unpacked(data, page) if page.planarconfig == 1 else _samples(data, page))
     pixels = _samples(data, page)
+    if _unknown(page):
+        return pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
+    if page.photometric == 8:
+        return pixels ^ np.array([0, 128, 128], np.uint8)  # two of the three are signed
     if page.photometric == 3:
         return np.asarray(_colours(page)[pixels])
     if page.bitspersample < 8:
@@ -176,7 +186,19 @@ def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     return _straight(pixels) if page.extrasamples[:1] == (1,) and pixels.shape[2:] in {(2,), (4,)} else pixels
 
 
+def _unknown(page: tifffile.TiffPage) -> bool:
+    """Tell whether the one sample beside grey or RGB is said to have no meaning."""
+    return tuple(page.extrasamples) == (0,) and (page.photometric, page.samplesperpixel) in {(0, 2), (1, 2), (2, 4)}
+
+
 def _samples(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
+    if page.photometric == 5 and page.subsampling:  # of ink it says nothing
+        import tifffile
+
+        with tifffile.TiffFile(io.BytesIO(data)) as planes:
+            again: tifffile.TiffPage = planes.pages[page.index]  # type: ignore[assignment]  # no frame
+            again.subsampling = None
+            return np.moveaxis(again.asarray(), 0, -1)
     with _open(data, "r") as file:  # by page: series would follow names of other files in OME metadata
         pixels = np.asarray(file.read(index=..., page=page.index))
     if page.axes == "SYX":
