@@ -385,3 +385,15 @@ def test_xmp_and_comment_are_kept_but_for_what_pooling_made_false(cli, source, t
     assert cli("pool", source, "-k", "2", "-o", target, "-f", "--meta", "icc").code == 0
     with open(target, "rb") as file:
         assert b'dc:rights="mine"' not in file.read()
+
+
+def test_strict_refuses_what_is_read_with_a_warning(cli):
+    file = io.BytesIO()
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(file, "JPEG")
+    data = file.getvalue()
+    with open("a.jpg", "wb") as out:
+        out.write(data[: data.index(b"\xff\xda") + 20] + b"\xff\xd9")
+    done = cli("pool", "a.jpg", "-o", "x.png")
+    assert (done.code, done.err) == (0, "warning: a.jpg: its data ends early; the rest is made up\n")
+    done = cli("pool", "a.jpg", "-o", "y.png", "--strict")
+    assert (done.code, done.err) == (3, "error: a.jpg: its data ends early; the rest is made up\n")

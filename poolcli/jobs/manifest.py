@@ -87,6 +87,7 @@ def origin(job: Job, request: Request) -> str:
         "rounding": request.rounding,
         "picture": asdict(request.picture),
         "key": request.key,
+        "strict": request.strict,
         "format": job.format and job.format.name,
         "version": __version__,
     }

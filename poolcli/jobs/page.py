@@ -116,6 +116,8 @@ def pooled(page: Page, request: Request, watch: Stopwatch, ahead: int, also: tup
             weights=weights.weights(request, pixels.shape, page.layout), missing=page.outline.missing, also=also, **how,
         )  # fmt: skip
 
+    if request.strict and content.warnings:
+        raise InputError(content.warnings[0])
     done = light.pool(page.light, content.pixels, request.method, page.outline.dtype, request.rounding, run)
     watch.add(done.seconds)
     meta = content.meta and content.meta.kept(request.picture.meta, _shrunk(page.outline.plan))

@@ -56,6 +56,7 @@ class Request:
     )
     weights: str | None = setting("Input", "Picture or .npy: what each element weighs.", default=None, metavar="FILE")
     lengths: str | None = setting("Input", ".npy: how long each of N sequences is.", default=None, metavar="FILE")
+    strict: bool = setting("Input", "Refuse what else is read with a warning, as damaged data.", default=False)
     dtype: str | None = setting(
         "Output", "Of the result, as uint8 or f32; rounds and saturates.", default=None, metavar="NAME"
     )
