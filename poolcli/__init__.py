@@ -109,7 +109,7 @@ def write(
             raise UsageError("format must be given, or told by a suffix", "format=png")
         if formats.by_suffix(name) not in {None, chosen}:
             raise UsageError(f"format must agree with the suffix, got {chosen.name}")
-        formats.check_quality(chosen, quality)
+        formats.coding(chosen, quality)
         formats.check(chosen, pixels.shape, pixels.dtype.name)
         files.write(name, contents.encode(pixels, chosen, None, quality=quality), overwrite=force)
     except PoolError as error:

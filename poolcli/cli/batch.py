@@ -76,7 +76,7 @@ def batch(
         for job in jobs:
             record = runner.planned(job, request)
             tally.add(record)
-            report.talk(record, quiet=True, verbose=False)
+            report.talk(record, quiet=True, verbose=False, said=tally.said)
             report.print_json(records.as_json(record)) if talk.json else report.print_plan(record)
         return records.worst(tally.codes)
     with manifest.opened(settings.output, durable=settings.durable) as kept:
@@ -105,7 +105,7 @@ def _deliver(run: Batch, tally: Tally, talk: Talk) -> None:
 
 def _tell(record: Record, tally: Tally, meter: Meter, talk: Talk) -> None:
     tally.add(record)
-    report.talk(record, quiet=talk.quiet, verbose=talk.verbose)
+    report.talk(record, quiet=talk.quiet, verbose=talk.verbose, said=tally.said)
     if talk.debug and record.error is not None and record.error.exit_code == 70:
         traceback.print_exception(record.error.__cause__)
     if talk.json:

@@ -113,6 +113,8 @@ def _formats(*, json: bool) -> int:
             "dtypes": " ".join(row.dtypes),
             "alpha": row.alpha,
             "lossy": row.lossy,
+            "frames": row.frames or "one",
+            "co": " ".join(f"{key}={values[0]}..{values[-1]}" for key, values in row.keys),
             "notes": row.summary,
         }
         for row in formats.FORMATS

@@ -54,7 +54,7 @@ def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None
         raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
     runner.check(request, jobs)
     _one_stdout(jobs, talk)
-    done = []
+    done, said = [], set[str]()
     for number, job in enumerate(jobs):
         if talk.dry_run:
             record, array = runner.planned(job, request), None
@@ -66,7 +66,7 @@ def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None
         if expect is not None and array is not None:
             record = _compared(record, array, expect)
         done.append(record)
-        _tell(record, array, talk)
+        _tell(record, array, talk, said)
     if not talk.quiet and sys.stderr is not None and (talk.timing or (talk.timing is None and sys.stderr.isatty())):
         report.timing(done)
     return records.worst(record.error.exit_code for record in done if record.error is not None)
@@ -102,9 +102,9 @@ def _one_stdout(jobs: list[Job], talk: Talk) -> None:
         raise UsageError("stdout must not be a terminal for a picture or a tensor", "-o FILE, or a pipe")
 
 
-def _tell(record: Record, array: NDArray[Any] | None, talk: Talk) -> None:
+def _tell(record: Record, array: NDArray[Any] | None, talk: Talk, said: set[str]) -> None:
     """Say what a person should know of a record, and deliver what was asked for."""
-    report.talk(record, quiet=talk.quiet, verbose=talk.verbose)
+    report.talk(record, quiet=talk.quiet, verbose=talk.verbose, said=said)
     if talk.verbose and record.job.level > 1:
         method = record.request.method
         report.say(f"level {record.job.level}: from {'the input' if method.nests else 'unrounded levels before it'}")

@@ -55,8 +55,8 @@ def say_error(message: str, hint: str | None = None) -> None:
         say(f"hint: {in_options(hint)}")
 
 
-def talk(record: Record, *, quiet: bool, verbose: bool) -> None:
-    """Say what a person should know of one record."""
+def talk(record: Record, *, quiet: bool, verbose: bool, said: set[str]) -> None:
+    """Say what a person should know of one record; what was *said* of options is not said again."""
     if record.error is not None:
         say_error(record.error.message, record.error.hint)
     if quiet:
@@ -64,6 +64,10 @@ def talk(record: Record, *, quiet: bool, verbose: bool) -> None:
     name = shown(record.job.input)
     for warning in record.warnings:
         say(f"warning: {name}: {warning}")
+    for note in record.notes:
+        if note not in said:
+            said.add(note)
+            say(f"warning: {name}, and others like it: {note}")
     if verbose and record.choice is not None:
         say(f"{name}: engine {record.choice.engine}: {record.choice.why}")
 

@@ -32,6 +32,7 @@ class Tally:
         self.bytes_in = self.bytes_out = 0
         self.pixels = 0.0
         self.codes: set[int] = set()
+        self.said: set[str] = set()
         self._begin = time.perf_counter()
 
     def add(self, record: Record) -> None:

@@ -35,6 +35,7 @@ class Job:
     *format* is None when the input's own is kept; *force* means that an existing output may be replaced. A batch adds
     what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped. *level*
     is how many times the input is pooled, *counts* where the valid elements of its windows are written.
+    Where there are *several*, options that do not fit this one are not applied to it.
     """
 
     input: str
@@ -46,6 +47,7 @@ class Job:
     skip: str | None = None
     level: int = 1
     counts: str | None = None
+    several: bool = False
 
 
 def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
@@ -131,7 +133,8 @@ def _job(name: str, asked: Output, request: Request, level: int, *, several: boo
         )
     else:
         target, derived = output, False
-    return Job(name, target, written_as(target, format_, derived=derived), force=asked.force, level=level)
+    written = written_as(target, format_, derived=derived)
+    return Job(name, target, written, force=asked.force, several=several, level=level)
 
 
 def written_as(target: str, format: Format | None, *, derived: bool) -> Format | None:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core import layouts
-from poolcli.errors import InputError, UsageError
+from poolcli.errors import InputError, PoolError, UsageError
 from poolcli.jobs import weights
 from poolcli.media import formats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -39,6 +41,9 @@ class Page:
     windows: list[Window]
     layout: str | None
     outline: Outline
+    coding: dict[str, str]
+    request: Request
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,10 @@ def planned(found: Found, job: Job, request: Request) -> Page:
     """Return what pooling a page will give; refuse what the output's format cannot hold."""
     from poolcli.core import dtypes, pooling
 
+    target = job.format or formats.by_name(found.header.format)
+    request, notes = fitted(found.header, target, job, request)
     found = _adapted(found, request.picture)
     header = found.header
-    target = job.format or formats.by_name(header.format)
     layout, dtype = _settled(header, request, to_picture=job.output is not None and target.picture)
     shape, source = header.shape, dtypes.named(header.dtype)
     *unrounded, window = windows = _windows(job, request)
@@ -69,7 +75,8 @@ def planned(found: Found, job: Job, request: Request) -> Page:
     )  # fmt: skip
     if job.output is not None:
         formats.check(target, outline.shape, outline.dtype.name, header.mode)
-    return Page(found, _light(header, request), target, windows, layout, outline)
+    coding = _coding(target, request)
+    return Page(found, _light(header, request), target, windows, layout, outline, coding, request, notes)
 
 
 def _windows(job: Job, request: Request) -> list[Window]:
@@ -79,6 +86,50 @@ def _windows(job: Job, request: Request) -> list[Window]:
     if not request.method.nests and (request.weighs or request.missing.asked):
         raise UsageError(f"levels of {request.method.token} must be pooled without weights and missing data")
     return [request.window.level(job.level)] if request.method.nests else [request.window] * job.level
+
+
+def fitted(header: Header, target: Format, job: Job, request: Request) -> tuple[Request, tuple[str, ...]]:
+    """Return the request without what does not fit this input, and what is to be said of that.
+
+    That is for one of several inputs; alone, it is refused.
+    """
+    tries: tuple[tuple[Callable[[], object], dict[str, Any], dict[str, Any]], ...] = (
+        (lambda: _check_layout(header, request), {"layout": None}, {}),
+        (lambda: _check_light(header, request.picture), {}, {"depth": None, "linear": False}),
+        (lambda: _coding(target, request), {}, {"quality": None, "lossless": False, "co": ()}),
+    )
+    notes: list[str] = []
+    changes: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
+    for check, fields, of_picture in tries:
+        try:
+            check()
+        except PoolError as error:
+            if not job.several:
+                raise
+            notes.append(f"{error.message}: done without")
+            changes, drawn = changes | fields, drawn | of_picture
+    return replace(request, **changes, picture=replace(request.picture, **drawn)) if notes else request, tuple(notes)
+
+
+def _coding(target: Format, request: Request) -> dict[str, str]:
+    """Return what is said to the encoder."""
+    asked = request.picture
+    return formats.coding(target, asked.quality, lossless=asked.lossless, co=asked.co)
+
+
+def _check_layout(header: Header, request: Request) -> None:
+    if header.picture and request.layout is not None:
+        raise InputError(f"layout must not be given for a picture, got {request.layout!r}", "pictures are HW or HWC")
+
+
+def _check_light(header: Header, asked: Picture) -> None:
+    if not header.picture:
+        return
+    if asked.depth and not header.dtype.startswith("uint"):
+        raise InputError(f"depth must be asked of unsigned integers, got {header.dtype}", "dtype=uint8 converts")
+    if asked.linear and (header.mode in {None, "CMYK", "LAB"} or header.dtype not in {"uint8", "uint16"}):
+        raise InputError(f"linear must be asked of 8 or 16-bit grey or RGB, got {header.dtype} {header.mode}")
 
 
 def numbers(page: Page, picture: Picture) -> range:
@@ -98,17 +149,18 @@ def numbers(page: Page, picture: Picture) -> range:
     return range(first - 1, last)
 
 
-def pooled(page: Page, request: Request, watch: Stopwatch, ahead: int, also: tuple[str, ...] = ()) -> Pooled:
+def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: tuple[str, ...] = ()) -> Pooled:
     """Read a page and pool it; *also* names what else is told of its windows."""
     from poolcli.core import pooling
     from poolcli.jobs import light
 
     with watch.stage("decode"):
         content = page.found.read()
+    request = page.request
 
     def run(pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
         *unrounded, window = page.windows
-        how: dict[str, Any] = {"engine": request.engine, "threads": request.threads, "ahead": ahead}
+        how: dict[str, Any] = {"engine": request.engine, "threads": threads, "ahead": ahead}
         for one in unrounded:
             pixels = pooling.run(pixels, method, one, layout=page.layout, **how).array
         return pooling.run(
@@ -156,16 +208,12 @@ def _adapted(found: Found, picture: Picture) -> Found:
 
 
 def _light(header: Header, request: Request) -> Light:
-    """Return how the numbers of an input are understood; refuse what they cannot mean."""
+    """Return how the numbers of an input are understood."""
     from poolcli.jobs.light import Light, averages
 
     asked, method, bits = request.picture, request.method, max(header.bits, 8)
     if not header.picture:
         return Light(bits)
-    if asked.depth and not header.dtype.startswith("uint"):
-        raise InputError(f"depth must be asked of unsigned integers, got {header.dtype}", "dtype=uint8 converts")
-    if asked.linear and (header.mode in {None, "CMYK"} or header.dtype not in {"uint8", "uint16"}):
-        raise InputError(f"linear must be asked of 8 or 16-bit grey or RGB, got {header.dtype} {header.mode}")
     alpha, linear = header.mode in {"LA", "RGBA"}, asked.linear and method.result == "mean"
     weighted = alpha and asked.alpha != "independent" and averages(method)
     return Light(bits, asked.depth, alpha and (linear or weighted), weighted, linear)
@@ -179,8 +227,6 @@ def _settled(header: Header, request: Request, *, to_picture: bool) -> tuple[str
         if to_picture and letters not in PICTURE_LAYOUTS.values():
             raise InputError(f"layout must be HW or HWC for a picture, got {letters}", "output=x.npy keeps a tensor")
         return layout, dtype
-    if layout is not None:
-        raise InputError(f"layout must not be given for a picture, got {layout!r}", "pictures are HW or HWC")
     if to_picture and dtype is None:
         if request.method.result == "sum":
             raise InputError(

@@ -28,6 +28,13 @@ class Picture:
         short="-Q",
         metavar="1-100",
     )
+    lossless: bool = setting("Picture", "Lose nothing, or refuse the format.", default=False)
+    co: tuple[str, ...] = setting(
+        "Picture",
+        "Of the encoder; poolcli info --formats lists what each format takes.",
+        default=(),
+        metavar="KEY=VALUE",
+    )
     alpha: str | None = setting(
         "Picture",
         "weighted: it weighs the colours of means, the default; independent: one more channel; drop; or over:COLOR.",

@@ -39,7 +39,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What happened to one job; seconds by stage."""
+    """What happened to one job; seconds by stage; *notes* are of options that were not applied to it."""
 
     status: Status
     job: Job
@@ -51,6 +51,7 @@ class Record:
     threads: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     error: PoolError | None = None
 
 
@@ -76,7 +77,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "in": record.source and asdict(record.source),
         "out": record.result and asdict(record.result),
         "seconds": record.seconds,
-        "warnings": record.warnings,
+        "warnings": (*record.warnings, *record.notes),
         "error": error and as_error(error),
     }
 

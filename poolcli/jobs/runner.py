@@ -36,9 +36,19 @@ def check(request: Request, jobs: Iterable[Job]) -> None:
         raise UsageError(f"palette=index must be used with a method that chooses, got {request.method.token}", fits)
     if request.picture.linear and request.method.result not in {"mean", "same"}:
         raise UsageError(f"linear must be used with a mean, got {request.method.token}")
+    asked = request.picture
+    refusals = []
     for job in jobs:
-        if job.format is not None:
-            formats.check_quality(job.format, request.picture.quality)
+        if job.format is None:  # told by the content
+            return
+        try:
+            formats.coding(job.format, asked.quality, lossless=asked.lossless, co=asked.co)
+        except UsageError as error:
+            refusals.append(error)
+        else:
+            return
+    if refusals:
+        raise refusals[0]
 
 
 class Stopwatch:
@@ -158,6 +168,7 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
         "planned", job, request, outline,
         Side(header.format, header.shape, header.dtype, len(data)),
         Side(page.target.name, outline.shape, outline.dtype.name),
+        notes=page.notes,
     )  # fmt: skip
     return Prospect(page, numbers, record)
 
@@ -183,9 +194,11 @@ def _done(
     if job.output is not None and result is not None:
         with watch.stage("encode"):
             more = [(one.pooling.array, one.meta) for one in later]
+            asked = prospect.page.request.picture
             buffers = contents.encode(
-                done.pooling.array, target, done.meta, quality=request.picture.quality, later=more
-            )
+                done.pooling.array, target, done.meta, later=more,
+                quality=asked.quality, lossless=asked.lossless, coding=prospect.page.coding,
+            )  # fmt: skip
         with watch.stage("write"):
             result = replace(result, bytes=write(job.output, buffers, overwrite=job.force))
     warnings = dict.fromkeys(warning for one in (done, *later) for warning in one.warnings)
@@ -201,11 +214,11 @@ def _pooled(prospect: Prospect, request: Request, watch: Stopwatch, ahead: int) 
     """Return the pages that were pooled one by one, and what is to be said of the others."""
     first, numbers = prospect.page, prospect.numbers
     also = ("valid",) if prospect.record.job.counts else ()
-    done, lost = [pages.pooled(first, request, watch, ahead, also)], []
+    done, lost = [pages.pooled(first, request.threads, watch, ahead, also)], []
     for number in numbers[1:]:
         try:
             page = pages.planned(first.found.page(number), prospect.record.job, request)
-            done.append(pages.pooled(page, request, watch, ahead))
+            done.append(pages.pooled(page, request.threads, watch, ahead))
         except InputError as error:  # it costs this page alone
             lost.append(f"frame {number + 1} is left out: {error.message}")
     count = first.found.header.frames

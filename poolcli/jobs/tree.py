@@ -202,7 +202,9 @@ def plan_jobs(
             if below.startswith((os.sep, os.pardir + os.sep)) or below in {os.curdir, os.pardir}:
                 raise UsageError(f"template must stay below the output folder, got {files.shown(below)}")
             target = os.path.join(destination, below)
-            jobs[one.path, one.below] = Job(one.path, target, _format(one, target, template, format), one.stamp)
+            jobs[one.path, one.below] = Job(
+                one.path, target, _format(one, target, template, format), one.stamp, several=True
+            )
     naming.check(jobs.values(), force=True, identity=identity)
     return list(jobs.values())
 

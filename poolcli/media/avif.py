@@ -44,8 +44,16 @@ def _decode(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], shape[2], 2)
 
 
-def encode(pixels: NDArray[Any], meta: Meta, quality: int, later: Later = ()) -> list[Buffer]:
+def encode(pixels: NDArray[Any], meta: Meta, quality: int, later: Later = (), speed: str = "6") -> list[Buffer]:
     """Return the file of uint8 pixels; grey becomes RGB."""
     return pillow.encode(
-        pixels, ".avif", meta, later, quality=quality, icc_profile=meta.icc, exif=meta.exif, xmp=meta.xmp
+        pixels,
+        ".avif",
+        meta,
+        later,
+        quality=quality,
+        icc_profile=meta.icc,
+        exif=meta.exif,
+        xmp=meta.xmp,
+        speed=int(speed),
     )

@@ -14,10 +14,10 @@ import numpy as np
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.media import files, formats
 from poolcli.media.formats import Format, Header
-from poolcli.media.pictures import Meta, Source, settled, tagged, turned
+from poolcli.media.pictures import QUALITY, Meta, Source, settled, tagged, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
@@ -120,15 +120,21 @@ def encode(
     *,
     quality: int | None = None,
     later: Sequence[tuple[NDArray[Any], Meta | None]] = (),
+    lossless: bool = False,
+    coding: Mapping[str, str] | None = None,
 ) -> list[Buffer]:
     """Return a file of what `formats.check` has found to fit, as buffers to be written one after the other.
 
     *meta* is what a picture that was read carries over, or None; *later* are more pages or frames, for a format that
-    holds several. Without a quality it is the format's default.
+    holds several. Without a quality it is the format's default, or that of a source which had lost already, unless it
+    shall be *lossless*; *coding* is what `formats.coding` returns.
     """
     if format.frames == "animation" and any(one.shape != pixels.shape or one.dtype != pixels.dtype for one, _ in later):
         raise InputError(f"frames of {format.name} must be of one size and kind", "page=first, or format=tiff")
-    options: dict[str, Any] = {"quality": quality or format.quality} if format.qualities else {}
+    options: dict[str, Any] = dict(coding or {})
+    if format.qualities:
+        lost = meta is not None and meta.lossy and not lossless
+        options["quality"] = quality or format.quality or (QUALITY if lost else None)
     if later:
         options["later"] = [(_plain(one), meta or Meta()) for one, meta in later]
     with _explained(OutputError, f"cannot be encoded as {format.name}", "its encoder failed"):

@@ -16,6 +16,10 @@ NUMERIC = ("bool", *INTEGERS, *FLOATS)
 _ANY = range(1, 65536)  # TIFF counts its channels in 16 bits
 
 
+def _numbers(first: int, last: int) -> tuple[str, ...]:
+    return tuple(map(str, range(first, last + 1)))
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """One file format: names, and the pixels it can hold.
@@ -48,6 +52,8 @@ class Format:
         Whether pixels change unasked.
     indexed
         Whether it stores indices of a palette.
+    keys
+        What `--co` may say of its encoder, and the values.
     """
 
     name: str
@@ -63,6 +69,7 @@ class Format:
     frames: str | None = None
     lossy: bool = False
     indexed: bool = False
+    keys: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -136,6 +143,7 @@ FORMATS = (
         (("bool", (1,)), ("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
         frames="animation",
         indexed=True,
+        keys=(("level", _numbers(1, 12)),),
     ),
     Format(
         "jpeg",
@@ -148,6 +156,7 @@ FORMATS = (
         lossy=True,
         qualities=True,
         side=65500,
+        keys=(("subsampling", ("444", "422", "420")),),
     ),
     Format(
         "webp",
@@ -157,6 +166,7 @@ FORMATS = (
         (("uint8", (1, 2, 3, 4)),),
         qualities=True,
         side=16383,
+        keys=(("method", _numbers(0, 6)),),
         frames="animation",
     ),
     # "BM" also begins plain text; the size of the header that follows does not.
@@ -180,6 +190,7 @@ FORMATS = (
         cmyk=("uint8", "uint16"),
         frames="pages",
         indexed=True,
+        keys=(("compression", ("none", "zlib", "lzw", "zstd")),),
     ),
     Format(
         "pnm",
@@ -199,6 +210,7 @@ FORMATS = (
         frames="animation",
         lossy=True,
         side=65536,
+        keys=(("speed", _numbers(0, 10)),),
     ),
     Format(
         "jpegxl",
@@ -207,6 +219,7 @@ FORMATS = (
         "lossless unless -Q; no profile",
         tuple((dtype, (1, 2, 3, 4)) for dtype in ("uint8", "uint16", "float16", "float32")),
         qualities=True,
+        keys=(("effort", _numbers(2, 9)),),  # at 1 libjxl ends the process over 16-bit noise
     ),
     Format(
         "jpeg2000",
@@ -275,13 +288,24 @@ def writable(format: Format) -> None:
         raise UsageError(f"output format must be one of {names}, got {format.name!r}", other)
 
 
-def check_quality(format: Format, quality: int | None) -> None:
-    """Refuse, as a UsageError, a quality that is none or that a format has no use for."""
+def coding(format: Format, quality: int | None, *, lossless: bool = False, co: Sequence[str] = ()) -> dict[str, str]:
+    """Return what the pairs ``KEY=VALUE`` say to an encoder; UsageError for what it has no use for."""
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality must be from 1 to 100, got {quality}")
     if quality is not None and not format.qualities:
         names = ", ".join(row.name for row in FORMATS if row.qualities)
         raise UsageError(f"quality must be given for one of {names}, got {format.name}")
+    if lossless and (format.lossy or quality is not None):
+        got = format.name if format.lossy else f"quality {quality}"
+        raise UsageError(f"lossless must be asked of a format that can, without quality, got {got}")
+    found, known = {}, dict(format.keys)
+    for pair in co:
+        key, equals, value = pair.partition("=")
+        if not equals or value not in known.get(key, ()):
+            fits = "; ".join(f"{name}={', '.join(values)}" for name, values in format.keys) or "nothing"
+            raise UsageError(f"co of {format.name} must be {fits}, got {pair!r}")
+        found[key] = value
+    return found
 
 
 def check(format: Format, shape: Sequence[int], dtype: str, mode: str | None = None) -> None:

@@ -79,7 +79,7 @@ def _judge(data: bytes, scan: int, pixels: NDArray[Any]) -> tuple[str, ...]:
     return () if np.array_equal(more, pixels) else ("its data ends early; the rest is made up",)
 
 
-def encode(pixels: NDArray[Any], meta: Meta, quality: int) -> list[Buffer]:
+def encode(pixels: NDArray[Any], meta: Meta, quality: int, subsampling: str | None = None) -> list[Buffer]:
     """Return the buffers of a file of grey, RGB or CMYK bytes, the same as Pillow's."""
     exif = meta.exif if len(meta.exif or b"") < 65534 else None  # the most that a segment holds
     xmp = meta.xmp if len(meta.xmp or b"") < 65502 else None
@@ -91,7 +91,7 @@ def encode(pixels: NDArray[Any], meta: Meta, quality: int) -> list[Buffer]:
         )  # fmt: skip
     import imagecodecs
 
-    chroma = ("444", "422", "420")[2 if meta.subsampling is None else meta.subsampling]
+    chroma = subsampling or ("444", "422", "420")[2 if meta.subsampling is None else meta.subsampling]
     stream = imagecodecs.jpeg8_encode(pixels, quality, subsampling=chroma)
     parts: list[Buffer] = [
         stream[:2],

@@ -134,12 +134,13 @@ def _exif(content: bytes | None) -> bytes | None:
     return exif.read(load)[1] if content else None
 
 
-def encode(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:
+def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, effort: str = "7") -> list[Buffer]:
     """Return the buffers of a file, lossless without a quality."""
     import imagecodecs
 
     lossless = quality is None
-    data = imagecodecs.jpegxl_encode(pixels, quality, lossless=lossless, usecontainer=bool(meta.exif or meta.xmp))
+    boxed = bool(meta.exif or meta.xmp)
+    data = imagecodecs.jpegxl_encode(pixels, quality, effort=int(effort), lossless=lossless, usecontainer=boxed)
     parts: list[Buffer] = [data]
     if meta.exif:
         parts.append(boxes.box(b"Exif", struct.pack(">I", 0) + meta.exif.removeprefix(b"Exif\0\0")))

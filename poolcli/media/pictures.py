@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Later = Sequence[tuple[NDArray[Any], "Meta"]]  # more pages or frames
 
 
+QUALITY = 90  # where nobody asks for another, and something is lost
 FRAME = 100  # milliseconds that a frame is shown of which nobody says how long
 
 
@@ -52,6 +53,8 @@ class Meta:
         Of a JPEG's colours: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
     palette
         Red, green, blue and alpha of each index, where those are the pixels.
+    lossy
+        Whether a WebP lost some of its pixels, so that more may go unasked.
     """
 
     icc: bytes | None = None
@@ -64,6 +67,7 @@ class Meta:
     mode: str | None = None
     subsampling: int | None = None
     palette: bytes | None = None
+    lossy: bool = False
 
     def kept(self, what: str, scale: tuple[float, float]) -> Meta:
         """Return all of it ("keep"), the profile alone ("icc") or none, where a pixel is now *scale* of the old.

@@ -208,7 +208,7 @@ _COPIED = 2**27  # the most bytes that copies are made of
 # --- Writing ---
 
 
-def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
+def encode(pixels: NDArray[Any], meta: Meta, later: Later = (), level: str = "6") -> list[Buffer]:
     """Return the buffers of a file of bool, uint8 or uint16 pixels, at the size of zlib's level 6."""
     rows, columns = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -219,12 +219,12 @@ def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
     if later:
         loops = 1 if meta.loop is None else meta.loop
         parts += _chunk(b"acTL", struct.pack(">II", 1 + len(later), loops)) + _shown(0, columns, rows, meta)
-    for piece in _streams(pixels, depth, channels):
+    for piece in _streams(pixels, depth, channels, int(level)):
         parts += _chunk(b"IDAT", piece)
     order = 1  # of the chunks of frames
     for frame, one in later:
         parts += _shown(order, columns, rows, one)
-        for order, piece in enumerate(_streams(frame, depth, channels), order + 1):  # noqa: B020 - it goes on
+        for order, piece in enumerate(_streams(frame, depth, channels, int(level)), order + 1):  # noqa: B020 - it goes on
             parts += _chunk(b"fdAT", struct.pack(">I", order), piece)
         order += 1
     return [*parts, *_chunk(b"IEND")]
@@ -250,11 +250,11 @@ def _carried(meta: Meta) -> list[Buffer]:
     return parts
 
 
-def _streams(pixels: NDArray[Any], depth: int, channels: int) -> Iterator[memoryview]:
+def _streams(pixels: NDArray[Any], depth: int, channels: int, level: int) -> Iterator[memoryview]:
     """Yield the deflated rows, in pieces as long as a chunk may be."""
     import imagecodecs
 
-    stream = memoryview(imagecodecs.deflate_encode(_lines(pixels, depth, channels), 6))  # type: ignore[arg-type]  # any buffer
+    stream = memoryview(imagecodecs.deflate_encode(_lines(pixels, depth, channels), level))  # type: ignore[arg-type]  # any buffer
     for start in range(0, len(stream), _LONGEST):
         yield stream[start : start + _LONGEST]
 

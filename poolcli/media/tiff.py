@@ -243,7 +243,7 @@ def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
 # --- Writing ---
 
 
-def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
+def encode(pixels: NDArray[Any], meta: Meta, later: Later = (), compression: str | None = None) -> list[Buffer]:
     """Return the buffers of a file of pages.
 
     Integers are compressed by deflate with differences: 0.6 of the size of an 8-bit photo and 0.9 of a 16-bit
@@ -253,7 +253,11 @@ def encode(pixels: NDArray[Any], meta: Meta, later: Later = ()) -> list[Buffer]:
     big = sum(page.nbytes for page, _ in pages) > 2**32 - 2**25  # offsets of a classic TIFF have 32 bits
     with _open("<bytes>", "w", extension=".tif", bigtiff=big) as file:
         for page, one in pages:
-            data = file.write(page, is_batch=False, metadata=None, software=False, **_options(page, one))
+            options = _options(page, one)
+            if compression:
+                options |= {"compression": None if compression == "none" else compression}
+                options["predictor"] = compression != "none" and page.dtype.kind in "ui" and not one.palette
+            data = file.write(page, is_batch=False, metadata=None, software=False, **options)
     return _with_exif(data, meta.exif) if meta.exif and not big else [data]
 
 

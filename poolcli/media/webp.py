@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from poolcli.media.pictures import Later, Meta
-
-look = partial(pillow.look, format="webp", module="WebP")
+    from poolcli.media.pictures import Later, Meta, Source
 
 
-def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, later: Later = ()) -> list[Buffer]:
+def look(data: bytes, max_pixels: int) -> Source:
+    """Return the source of a picture or animation."""
+    source = pillow.look(data, max_pixels, format="webp", module="WebP")
+    lossy = b"VP8 " in data[12:4096]  # the stream of the first frame, behind a profile at the most
+    return replace(source, meta=source.meta and replace(source.meta, lossy=lossy))
+
+
+def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, later: Later = (), method: str = "4") -> list[Buffer]:
     """Return the buffers of a file of uint8 pixels, lossless without a quality; grey becomes RGB."""
     grey = pixels.ndim == 2 or pixels.shape[2] == 2
     return pillow.encode(
@@ -28,6 +33,7 @@ def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, later: Later =
         [(_coloured(frame), one) for frame, one in later],
         lossless=quality is None,
         quality=quality,
+        method=int(method),
         exact=True,  # colours under transparent pixels count
         icc_profile=None if grey else meta.icc,  # a profile for grey does not fit RGB
         exif=meta.exif,
