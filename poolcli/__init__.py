@@ -19,21 +19,26 @@ from poolcli.errors import PoolError, PoolWarning, UsageError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from poolcli.core.places import unpool
     from poolcli.core.pooling import pool
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "PoolError", "__version__", "pool", "read", "write"]
+__all__ = ["METHODS", "PoolError", "__version__", "pool", "read", "unpool", "write"]
 __doc__ = "\n".join([f"{__doc__}", *(f"    {row.name:9} {row.summary}" for row in _methods.METHODS.values())])
 
 METHODS = tuple(_methods.METHODS)
 
 
 def __getattr__(name: str) -> object:
-    """Import `pool` when it is first asked for, so that `poolcli --help` needs no NumPy."""
+    """Import `pool` and `unpool` when they are first asked for, so that `poolcli --help` needs no NumPy."""
     if name == "pool":
         from poolcli.core.pooling import pool
 
         return pool
+    if name == "unpool":
+        from poolcli.core.places import unpool
+
+        return unpool
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

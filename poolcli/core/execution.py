@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poolcli.core import dtypes, steps
+from poolcli.core.places import winners
 from poolcli.core.slabs import Slab, fold_axes
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-ALSO = {"valid": np.int64, "lacking": bool}  # elements of a window that count, and whether they are too few
+# What is told of each window: its elements that count, whether they are too few, and where its extreme stands
+ALSO = {"valid": np.int64, "lacking": bool, "indices": np.int64}
 SLAB = 2**21  # elements taken at a time where an input or a result must be converted: 16 MB as float64
 
 
@@ -33,7 +35,8 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
     """
     plan, order, lead, recipe = outline.plan, outline.layout.order, outline.layout.lead, outline.recipe
     x, y = inputs["values"].transpose(order), outputs["values"].transpose(order)
-    if recipe.fused and (lead == 0 or (x.flags.c_contiguous and y.flags.c_contiguous)):
+    told = {name: array.transpose(order) for name, array in outputs.items() if name in ALSO}
+    if recipe.fused and not told and (lead == 0 or (x.flags.c_contiguous and y.flags.c_contiguous)):
         x, y, lead = x.reshape(-1, *x.shape[lead:]), y.reshape(-1, *y.shape[lead:]), 1
         if plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y):
             slab = Slab(x, plan, ready, 0, plan.axes[0].out, 0)
@@ -41,7 +44,6 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
             return
     shape = inputs["values"].shape
     weights = np.broadcast_to(inputs["weights"], shape).transpose(order) if "weights" in inputs else None
-    told = {name: array.transpose(order) for name, array in outputs.items() if name in ALSO}
     if lead == 0:
         x, y, lead, told = x[None], y[None], 1, {name: array[None] for name, array in told.items()}
         weights = None if weights is None else weights[None]
@@ -87,7 +89,11 @@ def _slab(
 
 def _told(outline: Outline, slab: Slab, name: str) -> Array:
     """Return what is told of the windows of a slab."""
-    found = slab.valid if name == "valid" else outline.missing.lacking(slab.valid, slab.touched)
+    found = slab.valid
+    if name != "valid":
+        found = outline.missing.lacking(slab.valid, slab.touched)
+    if name == "indices":
+        found = np.where(found, -1, winners(slab, largest=outline.recipe.step == "largest"))
     return np.broadcast_to(found, (len(slab.x), *slab.outs, slab.x.shape[-1]))
 
 

@@ -119,15 +119,15 @@ class Window:
         one_of("edge", self.edge, EDGES)
         one_of("pad_mode", self.pad_mode, PAD_MODES)
         one_of("to_rule", self.to_rule, RULES)
-        kernel = _values("kernel", 2 if self.kernel is None else self.kernel, least=1)
+        kernel = per_axis("kernel", 2 if self.kernel is None else self.kernel, least=1)
         values: dict[str, Any] = {
             "kernel": kernel,
-            "stride": kernel if self.stride is None else _values("stride", self.stride, least=1),
-            "dilation": _values("dilation", self.dilation, least=1),
+            "stride": kernel if self.stride is None else per_axis("stride", self.stride, least=1),
+            "dilation": per_axis("dilation", self.dilation, least=1),
             "padding": _paddings(0 if self.padding is None else self.padding),
         }
         if self.to is not None:
-            values["to"] = _values("to", self.to, least=1, absent=True)
+            values["to"] = per_axis("to", self.to, least=1, absent=True)
         lengths = {len(value) for value in values.values() if not isinstance(value, str)} - {1}
         if len(lengths) > 1:
             got = ", ".join(f"{name} {len(value)}" for name, value in values.items() if not isinstance(value, str))
@@ -329,7 +329,8 @@ def _spread(values: tuple[Any, ...], n: int) -> tuple[Any, ...]:
     return values * n if len(values) == 1 else values
 
 
-def _values(name: str, value: object, *, least: int, absent: bool = False) -> tuple[int | None, ...]:
+def per_axis(name: str, value: object, *, least: int, absent: bool = False) -> tuple[int | None, ...]:
+    """Return the whole numbers of *value*: one int or several, or text as ``3x2``."""
     parts = value.lower().split("x") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):
         parts = (parts,)

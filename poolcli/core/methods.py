@@ -130,6 +130,11 @@ class Method:
         return self.spelled or self.name
 
     @property
+    def extreme(self) -> bool:
+        """Whether its results are the largest or smallest values, each of which stands somewhere in its window."""
+        return isinstance(self.recipe, Fold) and self.recipe.combine in {"larger", "smaller"}
+
+    @property
     def joins(self) -> bool:
         """Whether it is other methods, run one after another."""
         return isinstance(self.recipe, (Chain, Concat))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, engines, execution, guests, layouts, methods, recipes, steps
+from poolcli.core import dtypes, engines, execution, guests, layouts, methods, places, recipes, steps
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.methods import Chain
 from poolcli.core.missing import Missing, combined
@@ -72,6 +72,8 @@ def pool(
     dtype: DTypeLike | None = None,
     rounding: str = "even",
     out: Array | None = None,
+    indices: bool = False,
+    index_layout: str = "torch",
     engine: str = "auto",
     threads: int | None = None,
 ) -> Any:
@@ -102,6 +104,10 @@ def pool(
         To integers: half to "even", half "up", or "floor".
     out
         Where the result goes, of its shape and dtype, sharing no memory with *array*; returned.
+    indices, index_layout
+        Whether to return ``(values, indices)``, for max and min: where each value stands, the first of equals, the
+        last NaN, -1 of no value. "torch" counts through its plane in scan order; "onnx" through the whole tensor,
+        plane after plane; "tf" through one picture whose channels come last.
     engine
         ``numba``, ``numpy`` or ``auto``; the values are the same.
     threads
@@ -110,7 +116,7 @@ def pool(
     Returns
     -------
     numpy.ndarray
-        In the layout of *array*, the pooled axes shortened; native byte order.
+        In the layout of *array*, the pooled axes shortened; native byte order. With *indices* a pair, int64 the second.
 
     Raises
     ------
@@ -126,6 +132,7 @@ def pool(
     window = _window(
         kernel, stride, padding, dilation, ceil, count_include_pad, divisor, edge, pad_mode, to, to_rule, seed
     )  # fmt: skip
+    one_of("index_layout", index_layout, places.LAYOUTS)
     guest = guests.taken(array)
     source, method_ = guest.array, _method(method)
     if guest.mask is not None:
@@ -142,13 +149,15 @@ def pool(
         out=out,
         weights=_weights(weights, mask, source.shape, layout or guest.layout),
         missing=missing,
-        also=() if guest.mask is None else ("lacking",),
+        also=("lacking",) * (guest.mask is not None) + ("indices",) * indices,
         engine=engine,
         threads=threads,
     )
-    if guest.mask is not None:
-        return np.ma.array(pooled.array, mask=pooled.also["lacking"])
-    return guest.back(pooled.array)
+    masked = guest.mask is not None
+    result = np.ma.array(pooled.array, mask=pooled.also["lacking"]) if masked else guest.back(pooled.array)
+    if not indices:
+        return result
+    return result, guest.back(places.counted(pooled.also["indices"], index_layout, pooled.layout, source.shape))
 
 
 def _weights(
@@ -255,9 +264,11 @@ def run(
     native = dtypes.supported(source.dtype)
     outlined = outline(
         source.shape, native, method, window,
-        layout=layout, asked=dtype, rounding=rounding, missing=missing, weighed=weights is not None or bool(also),
+        layout=layout, asked=dtype, rounding=rounding, missing=missing, weighed=weights is not None,
     )  # fmt: skip
     resolved, plan = outlined.layout, outlined.plan
+    if "indices" in also:
+        places.check(method, window)
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
     result = _checked(out, source, outlined.shape, outlined.dtype)
