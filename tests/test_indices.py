@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import oracle
 import oracle_indices
@@ -195,3 +197,93 @@ def test_an_index_of_another_plane_or_channel_is_refused(index_layout):
 def test_what_has_no_indices_is_refused(arguments, message):
     with pytest.raises(poolcli.PoolError, match=message):
         poolcli.pool(np.ones((2, 4, 4)), **arguments, indices=True)
+
+
+# On the command line.
+
+
+@pytest.fixture
+def maps(tmp_path):
+    array = np.random.default_rng(3).permutation(3 * 7 * 9).reshape(3, 7, 9).astype("float32") + 1
+    np.save(tmp_path / "maps.npy", array)
+    return array
+
+
+@pytest.mark.parametrize("index_layout", ["torch", "onnx", "tf"])
+def test_an_archive_holds_all_that_putting_back_needs(cli, maps, index_layout):
+    done = cli(
+        *("pool", "maps.npy", "--layout", "CHW", "-m", "min", "-k", "3", "-s", "2", "-p", "1"),
+        *("--indices", "peaks.npz", "--index-layout", index_layout, "-o", "low.npy"),
+    )
+    assert (done.code, done.out) == (0, b"low.npy\n")
+    values, found = poolcli.pool(maps, "min", 3, 2, 1, layout="CHW", indices=True, index_layout=index_layout)
+    with np.load("peaks.npz") as file:
+        np.testing.assert_array_equal(file["values"], values)
+        np.testing.assert_array_equal(file["indices"], found)
+        said = json.loads(str(file["window"]))
+        assert (str(file["layout"]), str(file["index_layout"])) == ("CHW", index_layout)
+        assert file["input_shape"].tolist() == [3, 7, 9]
+    assert (said["method"], said["kernel"], said["padding"]) == ("min", [3, 3], [[1, 1], [1, 1]])
+    assert cli("unpool", "peaks.npz").out == b"peaks.unpooled.npy\n"
+    expected = poolcli.unpool(values, found, 3, 2, 1, output_size=(7, 9), layout="CHW", index_layout=index_layout)
+    np.testing.assert_array_equal(np.load("peaks.unpooled.npy"), expected)
+
+
+def test_a_picture_is_put_back_through_a_pipe(cli, samples):
+    picture = poolcli.read(samples / "photo_rgb.png")
+    assert cli("pool", samples / "photo_rgb.png", "-k", "2", "-o", "s.png", "--indices", "s.npz").code == 0
+    assert cli("unpool", "s.npz", "-o", "back.png").code == 0
+    back = poolcli.read("back.png")
+    assert back.shape == picture.shape
+    np.testing.assert_array_equal(back[back != 0], picture[back != 0])
+    assert cli("unpool", "s.npz", "-o", "-").out[:6] == b"\x93NUMPY"
+
+
+def test_other_values_go_the_same_way_and_a_larger_size_keeps_their_places(cli, maps):
+    cli("pool", "maps.npy", "--layout", "CHW", "-k", "2", "--indices", "peaks.npz")
+    np.save("ones.npy", np.ones((3, 3, 4), "uint8"))
+    assert cli("unpool", "peaks.npz", "--values", "ones.npy", "--size", "8x12", "-o", "large.npy").code == 0
+    large = np.load("large.npy")
+    assert (large.shape, large.dtype, int(large.sum())) == ((3, 8, 12), np.uint8, 36)
+    _, found = poolcli.pool(maps, "max", 2, layout="CHW", indices=True)
+    back = poolcli.unpool(np.ones((3, 3, 4), "uint8"), found, 2, output_size=(7, 9), layout="CHW")
+    np.testing.assert_array_equal(large[:, :7, :9], back)
+
+
+REFUSED = [
+    (("pool", "maps.npy", "--layout", "CHW", "-m", "avg", "--indices", "x.npz"), 2, "indices must be of max or min"),
+    (("pool", "maps.npy", "--layout", "CHW", "--indices", "x.npy"), 2, "indices must be an .npz for one output"),
+    (("pool", "maps.npy", "maps.npy", "--indices", "x.npz"), 2, "indices must be an .npz for one output"),
+    (("pool", "maps.npy", "--index-layout", "tf"), 2, "--index-layout must be used with indices"),
+    (("pool", "maps.npy", "--indices", "x.npz", "--index-layout", "mx"), 2, "--index-layout must be one of torch"),
+    (("pool", "maps.npy", "--layout", "CHW", "--indices", "peaks.npz"), 2, "peaks.npz: output exists"),
+    (("unpool", "maps.npy"), 3, "maps.npy: must be an .npz that pool --indices wrote, got npy"),
+    (("unpool", "none.npz"), 3, "none.npz: no such file"),
+    (("unpool", "peaks.npz", "-o", "maps.npy"), 2, "maps.npy: output exists"),
+    (("unpool", "peaks.npz", "--size", "3x3"), 3, "size must hold every value's place in 7x9, got 3x3"),
+    (("unpool", "peaks.npz", "--size", "9"), 2, "size must be one length for each of 2 pooled axes, got '9'"),
+    (("unpool", "peaks.npz", "--size", "axb"), 2, "size must be a whole number"),
+    (("unpool", "peaks.npz", "--values", "maps.npy"), 3, "must be whole numbers of the values' shape (3, 7, 9)"),
+    (("unpool", "wild.npz"), 3, "wild.npz: indices must lie in their plane of 7x9 elements, got 63"),
+    (("unpool", "other.npz"), 3, "other.npz: holds values of shape (3, 3, 4) that are no result of CHW (4, 7, 9)"),
+    (("unpool", "text.npz"), 3, "text.npz: holds int64 (3,) where a text belongs"),
+    (("unpool", "empty.npz"), 3, "empty.npz: holds no array 'indices'"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("maps")
+@pytest.mark.parametrize(("arguments", "code", "message"), REFUSED, ids=[" ".join(case[0]) for case in REFUSED])
+def test_what_cannot_be_is_refused_in_words(cli, arguments, code, message):
+    cli("pool", "maps.npy", "--layout", "CHW", "-k", "2", "-o", "small.npy", "--indices", "peaks.npz")
+    with np.load("peaks.npz") as file:
+        held = dict(file)
+    beyond = held["indices"].copy()
+    beyond[0, 0, 0] = 63
+    np.savez("wild.npz", **held | {"indices": beyond})
+    np.savez("other.npz", **held | {"input_shape": [4, 7, 9]})
+    np.savez("text.npz", **held | {"layout": held["input_shape"]})
+    np.savez("empty.npz", values=held["values"], window=held["window"])
+    done = cli(*arguments)
+    assert done.code == code, done.err
+    assert message in done.err
+    assert "Traceback" not in done.err

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "pool": "Pool images and tensors.",
     "batch": "Pool folders of images and tensors, and go on where a run stopped.",
+    "unpool": "Put maxima or minima back where pool --indices found them, and zero elsewhere.",
     "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
     "info": "Show what files hold and what a window would make of them.",
     "methods": "List the pooling methods.",

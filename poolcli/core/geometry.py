@@ -329,7 +329,7 @@ def _spread(values: tuple[Any, ...], n: int) -> tuple[Any, ...]:
     return values * n if len(values) == 1 else values
 
 
-def per_axis(name: str, value: object, *, least: int, absent: bool = False) -> tuple[int | None, ...]:
+def per_axis(name: str, value: object, *, least: int, absent: bool = False) -> tuple[Any, ...]:
     """Return the whole numbers of *value*: one int or several, or text as ``3x2``."""
     parts = value.lower().split("x") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):

@@ -10,6 +10,7 @@ from poolcli.errors import InputError, UsageError
 
 POOLED = "DHWLT"
 OTHER = "NBC"
+INDEX_LAYOUTS = ("torch", "onnx", "tf")  # whose way to count the elements of an array
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-LAYOUTS = ("torch", "onnx", "tf")
-
 
 def check(method: Method, window: Window) -> None:
     """Raise `UsageError` where results do not each stand at a place of the input."""
@@ -63,7 +61,7 @@ def counted(found: Array, index_layout: str, layout: Layout, shape: tuple[int, .
 
 def _counting(index_layout: str, layout: Layout, shape: tuple[int, ...]) -> tuple[int, Any]:
     """Return what an index in its plane is multiplied by, and what is added to it, which broadcasts to the result."""
-    one_of("index_layout", index_layout, LAYOUTS)
+    one_of("index_layout", index_layout, layouts.INDEX_LAYOUTS)
     if index_layout == "torch":
         return 1, 0
     order = _planes_first(layout)

@@ -132,7 +132,7 @@ def pool(
     window = _window(
         kernel, stride, padding, dilation, ceil, count_include_pad, divisor, edge, pad_mode, to, to_rule, seed
     )  # fmt: skip
-    one_of("index_layout", index_layout, places.LAYOUTS)
+    one_of("index_layout", index_layout, layouts.INDEX_LAYOUTS)
     guest = guests.taken(array)
     source, method_ = guest.array, _method(method)
     if guest.mask is not None:

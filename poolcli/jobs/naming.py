@@ -34,8 +34,9 @@ class Job:
 
     *format* is None when the input's own is kept; *force* means that an existing output may be replaced. A batch adds
     what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped. *level*
-    is how many times the input is pooled, *counts* where the valid elements of its windows are written.
-    Where there are *several*, options that do not fit this one are not applied to it.
+    is how many times the input is pooled, *counts* where the valid elements of its windows are written, *indices* where
+    its values and where they stand are, which count as in *index_layout*. Where there are *several*, options that do
+    not fit this one are not applied to it.
     """
 
     input: str
@@ -48,6 +49,8 @@ class Job:
     level: int = 1
     counts: str | None = None
     several: bool = False
+    indices: str | None = None
+    index_layout: str = "torch"
 
 
 def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
@@ -63,12 +66,17 @@ def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
     levels = range(1, (output.levels or 1) + 1)
     several = len(inputs) * len(levels) > 1
     jobs = [_job(name, output, request, level, several=several) for name in inputs for level in levels]
-    if output.valid_count is not None:
-        if several or formats.by_suffix(output.valid_count) is not formats.by_name("npy"):
-            raise UsageError(f"valid_count must be an .npy for one output, got {output.valid_count!r}")
-        jobs = [replace(jobs[0], counts=output.valid_count)]
-        check([replace(jobs[0], output=output.valid_count)], force=output.force)
-    check(jobs, force=output.force)
+    beside = [("valid_count", output.valid_count, "npy"), ("indices", output.indices, "npz")]
+    sides = []
+    for keyword, path, suffix in beside:
+        if path is not None:
+            if several or formats.by_suffix(path) is not formats.by_name(suffix):
+                raise UsageError(f"{keyword} must be an .{suffix} for one output, got {path!r}")
+            sides.append(replace(jobs[0], output=path))
+    if sides:
+        layout = output.index_layout or "torch"
+        jobs = [replace(jobs[0], counts=output.valid_count, indices=output.indices, index_layout=layout)]
+    check([*jobs, *sides], force=output.force)
     return jobs
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolcli.core import methods
 from poolcli.core.geometry import Window, one_of
+from poolcli.core.layouts import INDEX_LAYOUTS
 from poolcli.core.missing import Missing
 from poolcli.core.settings import setting, settle, whole
 from poolcli.errors import PoolError, UsageError
@@ -139,6 +140,16 @@ class Output:
     valid_count: str | None = setting(
         "Output", "Write how many elements of each window count: .npy, for one input.", default=None, metavar="FILE"
     )
+    indices: str | None = setting(
+        "Output", "Write maxima or minima and where they stand: .npz, for one input.", default=None, metavar="FILE"
+    )
+    index_layout: str | None = setting(
+        "Output",
+        f"Who counts so: {', '.join(INDEX_LAYOUTS)}; else torch.",
+        default=None,
+        metavar="NAME",
+        choices=INDEX_LAYOUTS,
+    )
     levels: int | None = setting(
         "Output", f"Pool 1 to N times, each level from unrounded values; {LEVELS}.", default=None, metavar="N"
     )
@@ -146,6 +157,9 @@ class Output:
     def __post_init__(self) -> None:
         if self.output == "":
             raise UsageError("output must be a file, DIR/, a template or -, got ''")
+        one_of("index_layout", self.index_layout, INDEX_LAYOUTS)
+        if self.index_layout is not None and self.indices is None:
+            raise UsageError(f"index_layout must be used with indices, got {self.index_layout!r} alone")
         if self.levels is not None and not 1 <= self.levels <= MOST_LEVELS:
             raise UsageError(f"levels must be from 1 to {MOST_LEVELS}, got {self.levels}")
         settle(self, format=formats.by_name)

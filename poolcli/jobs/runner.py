@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from poolcli.core.pooling import Pooling
     from poolcli.jobs.naming import Job
     from poolcli.jobs.page import Page, Pooled
     from poolcli.jobs.request import Request
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def check(request: Request, jobs: Iterable[Job]) -> None:
     """Refuse values of *request* that no input could make right, as a `UsageError`."""
-    from poolcli.core import engines
+    from poolcli.core import engines, places
     from poolcli.jobs import light
 
     pages.named(request.dtype)
@@ -39,6 +40,8 @@ def check(request: Request, jobs: Iterable[Job]) -> None:
     asked = request.picture
     refusals = []
     for job in jobs:
+        if job.indices is not None:
+            places.check(request.method, request.window)
         if job.format is None:  # told by the content
             return
         try:
@@ -187,10 +190,9 @@ def _done(
 
     job, result, target = prospect.record.job, prospect.record.result, prospect.page.target
     (done, *later), lost = _pooled(prospect, request, watch, ahead)
-    if job.counts is not None:
+    if job.counts or job.indices:
         with watch.stage("write"):
-            counts = contents.encode(done.pooling.also["valid"], formats.by_name("npy"), None)
-            write(job.counts, counts, overwrite=job.force)
+            _write_beside(prospect.record, done.pooling, prospect.page.found.header.shape, write)
     if job.output is not None and result is not None:
         with watch.stage("encode"):
             more = [(one.pooling.array, one.meta) for one in later]
@@ -213,7 +215,8 @@ def _done(
 def _pooled(prospect: Prospect, request: Request, watch: Stopwatch, ahead: int) -> tuple[list[Pooled], list[str]]:
     """Return the pages that were pooled one by one, and what is to be said of the others."""
     first, numbers = prospect.page, prospect.numbers
-    also = ("valid",) if prospect.record.job.counts else ()
+    job = prospect.record.job
+    also = ("valid",) * (job.counts is not None) + ("indices",) * (job.indices is not None)
     done, lost = [pages.pooled(first, request.threads, watch, ahead, also)], []
     for number in numbers[1:]:
         try:
@@ -225,3 +228,18 @@ def _pooled(prospect: Prospect, request: Request, watch: Stopwatch, ahead: int) 
     if count > len(numbers) and request.picture.page is None:
         lost.append(f"frame {numbers.start + 1} of {count}")
     return done, lost
+
+
+def _write_beside(record: Record, pooled: Pooling, shape: tuple[int, ...], write: Callable[..., int]) -> None:
+    """Write what is told of the windows of an input of *shape*."""
+    from poolcli.media import contents
+
+    job = record.job
+    if job.counts is not None:
+        counts = contents.encode(pooled.also["valid"], formats.by_name("npy"), None)
+        write(job.counts, counts, overwrite=job.force)
+    if job.indices is not None:
+        from poolcli.jobs import indexed
+
+        found = indexed.packed(pooled, record, job.index_layout, shape)
+        write(job.indices, found, overwrite=job.force)

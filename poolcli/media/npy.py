@@ -51,6 +51,14 @@ def encode(array: NDArray[Any], _meta: Meta) -> list[Buffer]:
     return [header.getvalue(), array.reshape(-1).view(np.uint8).data]
 
 
+def text(data: bytes) -> str:
+    """Return the text that a file holds in place of numbers."""
+    shape, _, dtype, offset = _read_header(data)
+    if shape or dtype.kind != "U" or len(data) != offset + dtype.itemsize:
+        raise InputError(f"holds {dtype} {shape} where a text belongs")
+    return str(np.frombuffer(data, dtype, offset=offset)[0])
+
+
 def parse(head: bytes, total: int) -> Layout:
     """Read and check a header; *head* begins a `.npy` file of *total* bytes."""
     shape, fortran, dtype, offset = _read_header(head)

@@ -7,13 +7,18 @@ import math
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from poolcli.errors import InputError, LimitError
 from poolcli.media import npy
 from poolcli.media.files import shown
 from poolcli.media.pictures import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
 _HEAD = 1 << 16  # bytes of a member that its header is looked for in; NumPy itself reads at most 10,000
 
@@ -29,6 +34,19 @@ def look(data: bytes, max_pixels: int, key: str | None = None) -> Source:
             return npy.look(archive.read(info), max_pixels).decode()
 
     return Source(layout.header("npz"), decode)
+
+
+def text(data: bytes, key: str) -> str:
+    """Return the text of this name."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(_choose(archive, key)) as member:
+        return npy.text(member.read(_HEAD))
+
+
+def pack(arrays: Mapping[str, NDArray[Any]]) -> list[Buffer]:
+    """Return an archive of arrays and texts by name."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return [file.getbuffer()]
 
 
 def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_pixels: int) -> npy.Layout:
