@@ -26,7 +26,7 @@ from poolcli.core.methods import lookup
 from poolcli.errors import InputError, OutputError, PoolError, PoolWarning, UsageError, warn_once
 from poolcli.jobs import batch, manifest, naming, records, runner, tree
 from poolcli.jobs.light import Light
-from poolcli.jobs.request import MAX_PIXELS, Output, Picture, Request
+from poolcli.jobs.request import EXISTS, MAX_PIXELS, Output, Picture, Request
 from poolcli.media import files, formats
 
 PNG, JPEG, NPZ = (formats.by_name(name) for name in ("png", "jpeg", "npz"))
@@ -164,6 +164,8 @@ def line(status, size=5, **values):
         "name": "a.png",
         "origin": manifest.origin(JOB, REQUEST),
         "bytes": size,
+        "mtime_ns": 2,
+        "source": "/in/a.png",
         "span": (0, 1),
     }
     return manifest.Line(**given | values)
@@ -178,8 +180,8 @@ def history(*lines):
 
 def step(histories, size=5, mtime=2, exists="error", *, resume=True):
     there = None if size is None else os.stat_result((0, 0, 0, 0, 0, 0, size, 0, mtime, 0), {"st_mtime_ns": mtime})
-    settings = batch.Settings("out", exists=exists, resume=resume)
-    (one,) = batch.decided([JOB], REQUEST, settings, histories, look=lambda _: there)
+    settings = batch.Settings("out", resume=resume)
+    (one,) = batch.decided([JOB], REQUEST, settings, histories, exists=exists, look=lambda _: there)
     return (one.skip, one.force)
 
 
@@ -190,11 +192,9 @@ DONE, STARTED, FAILED = line("done"), line("started"), line("failed", None)
     ("lines", "size", "expected"),
     [
         ([DONE], 5, ("up to date", False)),
-        ([DONE], 6, (None, True)),  # not the size that was recorded
         ([DONE], None, (None, False)),  # removed
         ([DONE, STARTED], 5, (None, True)),
         ([STARTED], 5, (None, True)),
-        ([STARTED], 7, (None, True)),
         ([STARTED, DONE], 5, ("up to date", False)),
         ([DONE, FAILED], 5, (None, True)),
         ([STARTED, FAILED], 5, (None, True)),
@@ -206,7 +206,9 @@ def test_what_a_resumed_run_does(lines, size, expected):
 
 
 @pytest.mark.parametrize(
-    "lines", [[], [FAILED], [STARTED, line("failed", None), FAILED]], ids=["none", "failed", "met"]
+    "lines",
+    [[], [FAILED], [STARTED, line("failed", None), FAILED], [STARTED], [DONE]],
+    ids=["none", "failed", "met", "other start", "edited"],
 )
 def test_outputs_that_no_batch_made_are_not_touched(lines):
     size = 77  # not what a start recorded: somebody else's
@@ -222,10 +224,18 @@ def test_exists_newer_compares_times_and_overwrite_does_not():
 
 
 def test_exists_says_nothing_of_outputs_that_the_manifest_names():
-    for policy in batch.EXISTS:
+    for policy in EXISTS:
         assert step(history(DONE), exists=policy) == ("up to date", False)
-        assert step(history(DONE), 6, exists=policy) == (None, True)
         assert step(history(DONE), exists=policy, resume=False) == (None, True)
+
+
+@pytest.mark.parametrize(("size", "mtime"), [(6, 2), (5, 3)], ids=["other size", "same size, later"])
+def test_an_output_edited_since_is_somebodys_work(size, mtime):
+    with pytest.raises(UsageError, match="exists"):
+        step(history(DONE), size, mtime)
+    assert step(history(DONE), size, mtime, "skip") == ("output exists", False)
+    assert step(history(DONE), size, mtime, "overwrite") == (None, True)
+    assert step(history(DONE), 5, 1) == ("up to date", False)
 
 
 def test_the_origin_of_an_output_is_what_decides_its_bytes(monkeypatch):
@@ -258,7 +268,7 @@ def test_the_origin_of_an_output_is_what_decides_its_bytes(monkeypatch):
 def test_an_input_that_could_not_be_looked_at_is_never_up_to_date():
     unknown = replace(JOB, stamp=None)
     kept = history(line("done", origin=manifest.origin(unknown, REQUEST)))["a.png"]
-    assert not kept.current(unknown, REQUEST, 5)
+    assert not kept.current(unknown, REQUEST)
 
 
 # --- the manifest's file -----------------------------------------------------------------------------------------
@@ -413,7 +423,6 @@ def test_a_batch_is_refused_settings_that_make_no_sense():
     for values, said in (
         ({"output": "-"}, "output must be a folder"),
         ({"template": "x", "flat": True}, "flat must be used without template"),
-        ({"exists": "ask"}, "exists must be one of"),
         ({"jobs": 0}, "jobs must be a whole number from 1"),
         ({"max_memory": "much"}, "max_memory must be a whole number"),
         ({"max_errors": 0}, "max_errors must be a whole number"),
@@ -422,6 +431,8 @@ def test_a_batch_is_refused_settings_that_make_no_sense():
             batch.Settings(**{"output": "out"} | values)
     with pytest.raises(UsageError, match="max_depth must be a whole number from 1"):
         tree.Rules(max_depth=0)
+    with pytest.raises(UsageError, match="exists must be one of"):
+        Output(exists="ask")
 
 
 def test_settings_of_a_batch_are_settled_once():
@@ -429,7 +440,7 @@ def test_settings_of_a_batch_are_settled_once():
 
     usual = batch.Settings("out")
     assert (usual.jobs, usual.max_memory, usual.max_errors) == (usable_cpus(), batch.allowed_memory() // 4, None)
-    assert (usual.exists, usual.resume, usual.durable) == ("error", True, False)
+    assert (usual.resume, usual.durable, usual.prune) == (True, False, False)
     assert (usual.names, batch.Settings("out", flat=True).names) == (tree.MIRROR, tree.FLAT)
     asked = batch.Settings("out", template="{name}", jobs="3", max_memory="2K", max_errors=1)
     assert (asked.names, asked.jobs, asked.max_memory, asked.max_errors) == ("{name}", 3, 2000, 1)
@@ -469,7 +480,10 @@ def lines(folder):
 
 
 def objects(done):
-    return [json.loads(text) for text in done.out.splitlines()]
+    """Return the records of a batch, one for each input."""
+    *records, last = (json.loads(text) for text in done.out.splitlines())
+    assert last["status"] == "summary"
+    return [one for one in records if one["status"] != "ignored"]
 
 
 def test_a_folder_is_pooled_into_a_mirrored_tree_with_the_right_pixels(cli):
@@ -652,10 +666,52 @@ def test_a_second_run_does_nothing_and_a_changed_source_alone_is_redone(cli):
     assert times("out") == before
     os.utime(f"in/{names[2]}")
     os.remove(f"out/{names[3]}")
-    with open(f"out/{names[4]}", "ab") as file:
-        file.write(b"x")
     redone = [one["input"] for one in objects(cli(*run)) if one["status"] == "done"]
-    assert redone == [f"in/{name}" for name in names[2:5]]
+    assert redone == [f"in/{name}" for name in names[2:4]]
+
+
+@pytest.mark.parametrize("edit", [b"x", b""], ids=["grown", "touched"])
+def test_an_output_that_was_edited_is_left_alone_until_exists_says_otherwise(cli, edit):
+    photos("in", 3)
+    assert cli("batch", "in", "-o", "out").code == 0
+    with open("out/p1.png", "ab") as file:
+        file.write(edit)
+    os.utime("out/p1.png", ns=(0, os.stat("out/p1.png").st_mtime_ns + 10**9))
+    mine = contents("out")["p1.png"]
+    done = cli("batch", "in", "-o", "out", "-k", "3")
+    assert (done.code, "out/p1.png exists" in done.err) == (2, True)
+    done = cli("batch", "in", "-o", "out", "-k", "3", "--exists", "skip", "--json")
+    assert [one["reason"] for one in objects(done)] == ["output exists", None, None]
+    assert contents("out")["p1.png"] == mine
+    done = cli("batch", "in", "-o", "out", "-k", "3", "--exists", "overwrite", "--json")
+    assert [one["replaces"] for one in objects(done)] == [True, False, False]
+    assert contents("out")["p1.png"] != mine
+
+
+def test_prune_removes_what_a_batch_made_of_sources_that_are_gone_and_nothing_else(cli):
+    photos("in", 7)
+    photos("other", 1)
+    assert cli("batch", "in", "other", "-o", "out", "--template", "{dir}/{stem}x{ext}", "-x", "s0").code == 0
+    assert cli("batch", "other", "-o", "out").code == 0
+    with open("out/mine.png", "wb") as file:
+        file.write(b"mine")
+    with open("out/p2x.png", "ab") as file:
+        file.write(b"edited")
+    for gone in ("in/p1.png", "in/p2.png", "in/s3/p.png", "other/s0/p.png"):
+        os.remove(gone)
+    run = ("batch", "in", "-o", "out", "--template", "{dir}/{stem}x{ext}", "-x", "s0", "--prune")
+    before = contents("out")
+    plan = cli(*run, "-n")
+    assert "out/p1x.png  pruned: its source is gone" in plan.out.decode()
+    assert "2 pruned" in plan.err
+    assert contents("out") == before
+    done = cli(*run, "--json")
+    assert done.code == 0
+    pruned = {one["output"] for one in objects(done) if one["status"] == "pruned"}
+    assert pruned == {"out/p1x.png", "out/s3/px.png"}
+    assert set(before) - set(contents("out")) == {"p1x.png", "s3/px.png"}
+    assert not os.path.exists("out/s3")
+    assert b"pruned" not in cli(*run, "-n").out
 
 
 def test_other_parameters_redo_all_and_no_resume_does_too(cli):
@@ -903,7 +959,7 @@ def test_awkward_names_are_pooled_shown_escaped_and_resumed(cli):
     assert set(contents("out")) == set(AWKWARD)
     assert set(done.out.split(b"out/")) >= {os.fsencode(name) + b"\n" for name in AWKWARD}
     assert "\x1b" not in done.err
-    assert len([line for line in done.err.splitlines() if ": engine " in line]) == len(AWKWARD)
+    assert len([line for line in done.err.splitlines() if line.startswith("engine ")]) == 1
     again = cli("batch", "in", "-o", "out", "--json")
     assert {one["status"] for one in objects(again)} == {"skipped"}
     assert {one["input"] for one in objects(again)} == {f"in/{name}" for name in AWKWARD}

@@ -436,7 +436,8 @@ def test_the_timing_table_names_every_stage_on_stderr(cli, samples):
     done = cli("pool", samples / "photo_rgb.png", "--timing", "-o", "x.png")
     assert done.out == b"x.png\n"
     for word in (
-        "427x640x3 uint8 -> 213x320x3 uint8",
+        "427x640x3 uint8",
+        "213x320x3 uint8",
         "engine ",
         "read",
         "decode",
@@ -444,7 +445,7 @@ def test_the_timing_table_names_every_stage_on_stderr(cli, samples):
         "encode",
         "write",
         "total",
-        "GB/s",
+        "Mpix/s",
     ):
         assert word in done.err
     assert "\x1b" not in done.err

@@ -13,20 +13,21 @@ import typer
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS, Terminated
 from poolcli.cli.options import Talk
-from poolcli.cli.tally import Meter, Tally, summary
+from poolcli.cli.tally import Meter, Tally, foresight, summary
 from poolcli.errors import UsageError
 from poolcli.jobs import batch as batches
-from poolcli.jobs import manifest, records, runner, tree
+from poolcli.jobs import manifest, prune, records, runner, tree
 from poolcli.jobs.batch import Batch, Settings
 from poolcli.jobs.picture import Picture
+from poolcli.jobs.records import Record
 from poolcli.jobs.request import Output, Request
 from poolcli.jobs.tree import Rules
+from poolcli.media.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from poolcli.jobs.naming import Job
-    from poolcli.jobs.records import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
@@ -52,70 +53,114 @@ def batch(
     request: Asked,
     rules: Rules,
     settings: Settings,
-    output: Annotated[Output, "format"],
+    output: Annotated[Output, "format", "exists"],
     talk: Annotated[Talk, "dry_run", "json", "quiet", "verbose", "debug"],
     sources: Sources = None,
 ) -> int:
     tree.check_apart(sources or [], settings.output, rules)
     found = list(tree.find(sources or [], rules))
-    counting = [one for one in found if one.counts]
-    planned = tree.plan_jobs(counting, settings.output, settings.names, request, format=output.format)
+    ignored = [one.path for one in found if not one.counts]
+    planned = tree.plan_jobs(
+        (one for one in found if one.counts), settings.output, settings.names, request, format=output.format
+    )
     runner.check(request, planned)
     if not planned:
+        braces = any("{" in glob for glob in rules.include)
         raise UsageError(
             f"sources must hold a picture or a tensor, got {len(found)} other files" if found else "no file matched",
-            "poolcli info --formats lists what is read",
+            "braces are the shell's: -I once for each kind" if braces else "poolcli info --formats lists what is read",
         )
 
-    def decide() -> Sequence[Job]:
-        return batches.decided(planned, request, settings, manifest.load(settings.output))
+    def decide() -> tuple[Sequence[Job], Sequence[Job]]:
+        histories = manifest.load(settings.output)
+        pruned = prune.gone(sources or [], settings.output, planned, histories) if settings.prune else ()
+        return batches.decided(planned, request, settings, histories, exists=output.exists), list(pruned)
 
-    jobs = decide()
-    tally = Tally(len(jobs), len(found) - len(counting))
+    jobs, pruned = decide()
+    tally = Tally(jobs, ignored)
+    _name_ignored(ignored, talk)
     if talk.dry_run:
-        for job in jobs:
-            record = runner.planned(job, request)
-            tally.add(record)
-            report.talk(record, quiet=True, verbose=False, said=tally.said)
-            report.print_json(records.as_json(record)) if talk.json else report.print_plan(record)
+        _foretell(tally, request, jobs, pruned, talk)
         return records.worst(tally.codes)
     with manifest.opened(settings.output, durable=settings.durable) as kept:
         batches.clean(settings.output, planned, kept)
         batches.keep_memory()
-        jobs = decide()  # under the lock: another batch may have come first
-        _deliver(Batch(jobs, request, settings, kept), tally, talk)
+        jobs, pruned = decide()  # under the lock: another batch may have come first
+        tally = Tally(jobs, ignored)
+        run = Batch(jobs, request, settings, kept)
+        _deliver(run, tally, talk)
+        for job in pruned if run.stopped is None else ():
+            record = prune.remove(job, settings.output, request)
+            kept.add(record)
+            _tell(record, tally, talk)
         kept.compact()
+    _end(tally, talk)
     return records.worst(tally.codes)
 
 
+def _name_ignored(names: Sequence[str], talk: Talk) -> None:
+    """Name the files that are no inputs, to programs, and to people who want to know."""
+    for name in names:
+        if talk.json:
+            report.print_json({"schema": records.SCHEMA, "status": "ignored", "input": name})
+        elif talk.verbose and not talk.quiet:
+            report.say(f"ignored: {shown(name)}: not a picture or tensor")
+
+
+def _foretell(tally: Tally, request: Request, jobs: Sequence[Job], pruned: Sequence[Job], talk: Talk) -> None:
+    """Say what would be done, and what that comes to."""
+    for record in (
+        *(runner.planned(job, request) for job in jobs),
+        *(Record("pruned", job, request) for job in pruned),
+    ):
+        tally.add(record)
+        report.talk(record, quiet=True, verbose=False, said=tally.said)
+        report.print_json(records.as_json(record)) if talk.json else report.print_plan(record)
+    if talk.json:
+        report.print_json(tally.document())
+    elif not talk.quiet:
+        foresight(tally)
+
+
 def _deliver(run: Batch, tally: Tally, talk: Talk) -> None:
-    """Do the batch and say what comes of it; a signal ends the process here."""
+    """Do the batch and say what comes of each file; a signal ends the process here."""
     with run:
         try:
             with Meter(tally, quiet=talk.quiet) as meter:
                 for record in run:
-                    _tell(record, tally, meter, talk)
+                    _tell(record, tally, talk, meter)
         except Terminated as ended:
-            _end(run, ended.number, tally, talk)
+            _break(run, ended.number, tally, talk)
     if run.stopped is not None:
         report.say_error(f"stopped early: {run.stopped}; {tally.counts['done']} of {tally.total} files done")
-    if not talk.quiet:
-        summary(tally)
 
 
-def _tell(record: Record, tally: Tally, meter: Meter, talk: Talk) -> None:
+def _tell(record: Record, tally: Tally, talk: Talk, meter: Meter | None = None) -> None:
     tally.add(record)
     report.talk(record, quiet=talk.quiet, verbose=talk.verbose, said=tally.said)
-    if talk.debug and record.error is not None and record.error.exit_code == 70:
-        traceback.print_exception(record.error.__cause__)
+    if talk.debug and record.error is not None:
+        traceback.print_exception(record.error.__cause__ or record.error)
     if talk.json:
         report.print_json(records.as_json(record))
-    elif record.status == "done" and record.job.output is not None:
-        meter.print_path(record.job.output)
-    meter.move()
+    elif meter is not None and record.status == "done" and record.job.output is not None:
+        asked = talk.verbose or sys.stdout is None or not sys.stdout.isatty()
+        if asked and not talk.quiet:
+            meter.print_path(record.job.output)
+    if meter is not None:
+        meter.move()
 
 
-def _end(run: Batch, number: int, tally: Tally, talk: Talk) -> NoReturn:
+def _end(tally: Tally, talk: Talk) -> None:
+    """Say what it all came to."""
+    if talk.json:
+        report.print_json(tally.document())
+    if not talk.quiet:
+        summary(tally)
+        if talk.verbose:
+            report.say_engines(tally.choices.values())
+
+
+def _break(run: Batch, number: int, tally: Tally, talk: Talk) -> NoReturn:
     """Give what runs a moment, say what got done, and end the process, which dropped threads would hold up."""
     for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, lambda again, _: os._exit(128 + again))
@@ -125,8 +170,7 @@ def _end(run: Batch, number: int, tally: Tally, talk: Talk) -> NoReturn:
             report.print_json(records.as_json(record))
     name = signal.Signals(number).name
     report.say_error(f"ended by {name}; {tally.counts['done']} of {tally.total} files done", "the same command goes on")
-    if not talk.quiet:
-        summary(tally)
+    _end(tally, talk)
     run.sweep()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -15,6 +15,8 @@ from poolcli.jobs.expect import Expect
 from poolcli.jobs.request import Output, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from poolcli.jobs.naming import Job
@@ -56,7 +58,7 @@ def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None
     _one_stdout(jobs, talk)
     done, said = [], set[str]()
     for number, job in enumerate(jobs):
-        if talk.dry_run:
+        if talk.dry_run or job.skip is not None:
             record, array = runner.planned(job, request), None
         else:
             record, array = runner.run(job, request, ahead=len(jobs) - number)
@@ -67,9 +69,24 @@ def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None
             record = _compared(record, array, expect)
         done.append(record)
         _tell(record, array, talk, said)
-    if not talk.quiet and sys.stderr is not None and (talk.timing or (talk.timing is None and sys.stderr.isatty())):
-        report.timing(done)
+    if not talk.quiet:
+        _end(done, talk)
     return records.worst(record.error.exit_code for record in done if record.error is not None)
+
+
+def _end(done: Sequence[Record], talk: Talk) -> None:
+    """Say what it all came to."""
+    if talk.dry_run and not talk.json and len(done) > 1:
+        from poolcli.cli.tally import Tally, foresight
+
+        tally = Tally([record.job for record in done], ())
+        for record in done:
+            tally.add(record)
+        foresight(tally)
+    elif sys.stderr is not None and (talk.timing or (talk.timing is None and sys.stderr.isatty())):
+        report.timing(done)
+    elif talk.verbose:
+        report.say_engines(record.choice for record in done)
 
 
 def _jobs(inputs: list[str], output: Output, request: Request, *, writes: bool) -> list[Job]:
@@ -114,7 +131,7 @@ def _tell(record: Record, array: NDArray[Any] | None, talk: Talk, said: set[str]
         from poolcli.jobs import records
 
         report.print_json(records.as_json(record))
-    elif record.status == "planned":
+    elif talk.dry_run:
         report.print_plan(record)
     elif record.status == "done" and talk.show and array is not None:
         report.print_array(array)

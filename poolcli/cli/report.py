@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from poolcli.core.axes import Axis
+    from poolcli.core.engines import Choice
     from poolcli.jobs.records import Record
 
 WIDE = 10_000  # columns where there is no terminal: tables keep their natural width
@@ -33,6 +34,8 @@ STAGES = {
     "write": "write",
     "total": "total",
 }
+TIMED = ("read", "decode", "pool", "encode", "write", "total")  # what starts the engine is said once
+SLOWEST = 20  # files that the timing table shows
 
 
 def say(text: str) -> None:
@@ -61,15 +64,14 @@ def talk(record: Record, *, quiet: bool, verbose: bool, said: set[str]) -> None:
         say_error(record.error.message, record.error.hint)
     if quiet:
         return
-    name = shown(record.job.input)
     for warning in record.warnings:
-        say(f"warning: {name}: {warning}")
+        say(f"warning: {shown(record.job.input)}: {warning}")
     for note in record.notes:
         if note not in said:
             said.add(note)
-            say(f"warning: {name}, and others like it: {note}")
-    if verbose and record.choice is not None:
-        say(f"{name}: engine {record.choice.engine}: {record.choice.why}")
+            say(f"warning: {shown(record.job.input)}, and others like it: {note}")
+    if verbose and record.job.skip is not None:
+        say(f"skipped: {shown(record.job.input)}: {record.job.skip}")
 
 
 def print_bytes(line: bytes) -> None:
@@ -117,12 +119,13 @@ def print_array(array: NDArray[Any]) -> None:
 
 def print_plan(record: Record) -> None:
     """Write what would become of one input, if it is known."""
-    names = f"{shown(record.job.input)} -> {shown(record.job.output or '(shown)')}"
+    job = record.job
+    names = f"{shown(job.input)} -> {shown(job.output or '(shown)')}"
     if record.source is not None and record.result is not None:
         sides = (f"{shape(side.shape)} {side.dtype} {side.format}" for side in (record.source, record.result))
-        print_bytes(f"{names}  {' -> '.join(sides)}".encode())
-    elif record.job.skip is not None:
-        print_bytes(f"{names}  skipped: {record.job.skip}".encode())
+        print_bytes(f"{names}  {' -> '.join(sides)}{'  replaces what is there' * job.replaces}".encode())
+    elif job.skip is not None:
+        print_bytes(f"{names if job.output else shown(job.input)}  {record.status}: {job.skip}".encode())
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -133,7 +136,12 @@ def console(*, stderr: bool = False) -> Console:
     if stream is None:
         raise BrokenPipeError
     terminal = stream.isatty()
-    return Console(file=stream, force_terminal=terminal, width=None if terminal else WIDE, highlight=False)
+    width = WIDE
+    if terminal:
+        asked = os.environ.get("COLUMNS", "")
+        width = int(asked) if asked.isdecimal() else os.get_terminal_size(stream.fileno()).columns
+    # with a height, too: without, Rich takes a dumb terminal for 80 wide
+    return Console(file=stream, force_terminal=terminal, width=width or 80, height=25, highlight=False)
 
 
 def table(title: str | None, *columns: str) -> Table:
@@ -152,6 +160,19 @@ def table(title: str | None, *columns: str) -> Table:
 def fits(made: Table, to: Console) -> bool:
     """Whether a table has its natural width on a console."""
     return to.measure(made, options=to.options.update(width=WIDE)).maximum <= to.width
+
+
+def fitted(to: Console, labels: Sequence[str], rows: Sequence[Sequence[str]], least: Iterable[str]) -> Table:
+    """Return a table of what of its columns fits a console: those of *least* go, the first of them first."""
+    places, dropped = list(range(len(labels))), iter(least)
+    while True:
+        made = table(None, *(labels[i] for i in places))
+        for row in rows:
+            add(made, *(row[i] for i in places))
+        name = None if fits(made, to) else next(dropped, None)
+        if name is None:
+            return made
+        places = [i for i in places if labels[i].removeprefix(">") != name]
 
 
 def show_rows(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -194,23 +215,6 @@ def seconds(value: float | None) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms" if value >= 1e-4 else f"{value * 1e6:.0f} us"
 
 
-def _becomes(record: Record) -> list[str]:
-    """Return what went in, what came out, and the engine and why."""
-    sides = [f"{shape(side.shape)} {side.dtype}" for side in (record.source, record.result) if side is not None]
-    return [*sides, f"{record.choice.engine}: {record.choice.why}" if record.choice is not None else ""]
-
-
-def _figures(record: Record) -> dict[str, str]:
-    """Return the times by stage, and the rates of the pooling itself."""
-    figures = {label: seconds(record.seconds[stage]) for stage, label in STAGES.items() if record.seconds.get(stage)}
-    pooled = record.seconds.get("pool")
-    if pooled and record.source is not None and record.result is not None:
-        traffic = sum(side.memory for side in (record.source, record.result))
-        figures["Mpix/s"] = f"{pixels(record) / pooled / 1e6:.0f}"
-        figures["GB/s"] = f"{traffic / pooled / 1e9:.1f}"
-    return figures
-
-
 def pixels(record: Record) -> float:
     """Return how many pixels went in; those of a tensor are of one channel unless its layout ends with C."""
     lengths = record.source.shape if record.source is not None else ()
@@ -227,27 +231,51 @@ def timing(records: Sequence[Record]) -> None:
 
 
 def _timing(records: Sequence[Record]) -> None:
-    """Show the timing table on stderr: a row for each input, or a table each where the rows would not fit."""
-    if sys.stderr is None:
+    """Show the timing table on stderr: a row for each file, of many the slowest; then what ran, once."""
+    done = [record for record in records if record.status == "done"]
+    if sys.stderr is None or not done:
         return
+    ranked = sorted(done, key=lambda record: -record.seconds["total"])[:SLOWEST]
+    slowest = done if len(done) <= SLOWEST else ranked
+    rows = [[shown(record.job.input), *_becomes(record), *_figures([record])] for record in slowest]
+    if len(done) > 1:
+        cut = f" (slowest {SLOWEST} above)" if len(done) > SLOWEST else ""
+        rows.append([f"all {len(done)} files{cut}", "", "", *_figures(done)])
+    labels = ("file", "in", "out", *(f">{stage} ms" for stage in TIMED), ">Mpix/s")
     to = console(stderr=True)
-    rows = [
-        (shown(record.job.input), _becomes(record), _figures(record)) for record in records if record.status == "done"
+    to.print(fitted(to, labels, rows, ("out", "in", "write ms", "read ms", "Mpix/s", "encode ms", "decode ms")))
+    say_engines(record.choice for record in done)
+    started = [
+        f"{label} {seconds(sum(record.seconds[stage] for record in done))}"
+        for stage, label in STAGES.items()
+        if stage not in TIMED and any(record.seconds.get(stage, 0) > 1e-3 for record in done)
     ]
-    labels = list(dict.fromkeys(label for _, _, figures in rows for label in figures))
-    wide = table(None, "input", "in", "out", "engine", *(f">{label}" for label in labels))
-    for name, becomes, figures in rows:
-        add(wide, name, *becomes, *(figures.get(label, "") for label in labels))
-    if len(rows) > 1 and fits(wide, to):
-        to.print(wide)
-        return
-    for name, (source, result, engine), figures in rows:
-        for line in (name, f"{source} -> {result}", f"engine {engine}"):
-            to.print(line, markup=False)
-        tall = table(None, "stage", ">time")
-        for label, value in figures.items():
-            add(tall, label, value)
-        to.print(tall)
+    if started:
+        say(f"in the totals: {', '.join(started)}")
+
+
+def _becomes(record: Record) -> list[str]:
+    """Return what went in and what came out."""
+    return [f"{shape(side.shape)} {side.dtype}" for side in (record.source, record.result) if side is not None]
+
+
+def _figures(records: Sequence[Record]) -> list[str]:
+    """Return the milliseconds by stage of some files, and the rate at which they were done as wholes."""
+    sums = {stage: sum(record.seconds.get(stage, 0) for record in records) for stage in TIMED}
+    return [
+        *(f"{value * 1e3:.1f}" for value in sums.values()),
+        f"{sum(map(pixels, records)) / sums['total'] / 1e6:.1f}",
+    ]
+
+
+def say_engines(choices: Iterable[Choice | None]) -> None:
+    """Say which engines ran, each once with its first reason."""
+    whys: dict[str, str] = {}
+    for choice in choices:
+        if choice is not None:
+            whys.setdefault(choice.engine, choice.why)
+    for engine, why in whys.items():
+        say(f"engine {engine}: {why}")
 
 
 def explain(record: Record) -> None:

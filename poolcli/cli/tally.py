@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poolcli.cli import report
 from poolcli.cli.report import STAGES, seconds
+from poolcli.jobs.records import SCHEMA, worst
 from poolcli.media.files import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
     from rich.progress import Progress
 
+    from poolcli.core.engines import Choice
+    from poolcli.jobs.naming import Job
     from poolcli.jobs.records import Record
 
 EVERY = 5.0  # seconds between lines of progress where there is no terminal
@@ -24,34 +29,66 @@ EVERY = 5.0  # seconds between lines of progress where there is no terminal
 class Tally:
     """What the records of a batch come to."""
 
-    def __init__(self, total: int, ignored: int) -> None:
-        self.total, self.ignored = total, ignored
+    def __init__(self, jobs: Sequence[Job], ignored: Sequence[str]) -> None:
+        self.total, self.ignored = len(jobs), ignored
+        self.todo = sum(map(_weight, jobs))  # bytes, as are those handled
+        self.handled_bytes = 0
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
-        self.bytes_in = self.bytes_out = 0
+        self.bytes_in = self.bytes_out = self.replaced = 0
         self.pixels = 0.0
         self.codes: set[int] = set()
         self.said: set[str] = set()
+        self.choices: dict[str, Choice] = {}  # the first of each engine
+        self._texts: dict[str, str] = {}
         self._begin = time.perf_counter()
 
     def add(self, record: Record) -> None:
         """Count one record."""
         self.counts[record.status] += 1
+        self.handled_bytes += _weight(record.job)
         self.seconds.update(record.seconds)
-        if record.status == "done" and record.source is not None and record.result is not None:
+        if record.choice is not None:
+            self.choices.setdefault(record.choice.engine, record.choice)
+        if record.error is None and record.source is not None and record.result is not None:
             self.bytes_in += record.source.bytes or 0
             self.bytes_out += record.result.bytes or 0
             self.pixels += report.pixels(record)
+            self.replaced += record.job.replaces
         if record.job.skip is not None:
             self.reasons[f"skipped: {record.job.skip}"] += 1
         if record.error is not None:
             self.codes.add(record.error.exit_code)
-            names = (f"{shown(name)}: " for name in (record.job.input, record.job.output) if name)
-            reason = record.error.message
-            for name in names:
-                reason = reason.removeprefix(name)
-            self.reasons[f"failed: {reason}"] += 1
+            self._blame(record)
+
+    def _blame(self, record: Record) -> None:
+        """Count a failure with those of its cause, whose messages differ in names and numbers only."""
+        text = record.error.message if record.error is not None else ""
+        for name in filter(None, (record.job.input, record.job.output)):
+            text = text.removeprefix(f"{shown(name)}: ").replace(shown(name), "FILE")
+        cause = _VALUES.sub(lambda value: "..." if value[0][0] in "'\"" else "N", text)
+        old, new = (f"failed: {one}" for one in (self._texts.get(cause, text), text))
+        if new != old:
+            self.reasons[f"failed: {cause}"] += self.reasons.pop(old, 0)
+            self._texts[cause] = cause
+        self.reasons[f"failed: {self._texts.setdefault(cause, text)}"] += 1
+
+    def document(self) -> dict[str, Any]:
+        """Return the record that ends the records of a batch in JSON."""
+        counts = {status: self.counts[status] for status in ("done", "skipped", "failed", "planned", "pruned")}
+        return {
+            "schema": SCHEMA,
+            "status": "summary",
+            **counts,
+            "ignored": len(self.ignored),
+            "left": self.total - self.handled,
+            "replaced": self.replaced,
+            "reasons": self.reasons,
+            "bytes": {"in": self.bytes_in, "out": self.bytes_out},
+            "seconds": {**self.seconds, "wall": self.wall},
+            "exit_code": worst(self.codes),
+        }
 
     @property
     def wall(self) -> float:
@@ -61,12 +98,25 @@ class Tally:
     @property
     def handled(self) -> int:
         """Inputs that have a record."""
-        return self.counts.total()
+        return self.counts.total() - self.counts["pruned"]
+
+    @property
+    def left(self) -> float:
+        """Seconds until what is left is done, by its bytes."""
+        return self.wall * (self.todo / max(1, self.handled_bytes) - 1)
 
     @property
     def rate(self) -> str:
         """Pixels read in a second."""
         return f"{self.pixels / self.wall / 1e6:.1f} Mpix/s"
+
+
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(?:[.,x ]+\d+)*")
+
+
+def _weight(job: Job) -> int:
+    """Return the bytes of an input that are to be worked on, from 1; 0 of one that is skipped."""
+    return 0 if job.skip is not None else max(1, job.stamp.bytes if job.stamp is not None else 1)
 
 
 class Meter:
@@ -76,7 +126,7 @@ class Meter:
         self._tally = tally
         self._quiet = quiet
         self._said = time.monotonic()
-        self._bar = _bar(tally.total) if not quiet and sys.stderr is not None and sys.stderr.isatty() else None
+        self._bar = None if quiet or sys.stderr is None or not sys.stderr.isatty() else _bar(tally.todo)
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -92,12 +142,13 @@ class Meter:
         tally, now = self._tally, time.monotonic()
         if self._bar is not None:
             failed = f"{tally.counts['failed']} failed" if tally.counts["failed"] else ""
-            self._bar.update(self._bar.task_ids[0], completed=tally.handled, rate=tally.rate, failed=failed)
+            count = f"{tally.handled}/{tally.total}"
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=tally.handled_bytes, count=count, rate=tally.rate, failed=failed)
         elif not self._quiet and now - self._said >= EVERY:
             self._said = now
-            left = tally.wall / tally.handled * (tally.total - tally.handled)
-            failures = tally.counts["failed"]
-            report.say(f"{tally.handled} of {tally.total} files, {failures} failed, {tally.rate}, {left:.0f} s left")
+            counts = f"{tally.handled} of {tally.total} files, {tally.counts['failed']} failed"
+            report.say(f"{counts}, {tally.rate}, {tally.left:.0f} s left")
 
     def print_path(self, path: str) -> None:
         """Write the path of an output: above the bar, where both are on the terminal."""
@@ -107,18 +158,22 @@ class Meter:
             report.print_path(path)
 
 
-def _bar(total: int) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _bar(total: int) -> Progress | None:
+    """Return a bar for so many bytes, None where a terminal cannot move its cursor."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = report.console(stderr=True)
+    if not console.is_interactive:
+        return None
     columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files  {task.fields[rate]}"),
-        TimeRemainingColumn(),
+        BarColumn(min(40, max(4, console.width - 48))),
+        TextColumn("{task.fields[count]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[failed]}", style="red"),
     )
-    bar = Progress(*columns, console=report.console(stderr=True))
-    bar.add_task("", total=total, rate="", failed="")
+    bar = Progress(*columns, console=console, transient=True)
+    bar.add_task("", total=total, count="", rate="", failed="")
     return bar
 
 
@@ -130,10 +185,14 @@ def summary(tally: Tally) -> None:
     report.add(made, "done", str(tally.counts["done"]))
     for reason, count in sorted(tally.reasons.items(), key=lambda pair: (pair[0].startswith("failed"), -pair[1])):
         report.add(made, reason, str(count))
-    if tally.ignored:
-        report.add(made, "ignored: not a picture or tensor", str(tally.ignored))
-    if tally.handled < tally.total:
-        report.add(made, "not done", str(tally.total - tally.handled))
+    others = {
+        "ignored: not a picture or tensor": len(tally.ignored),
+        "pruned: the source is gone": tally.counts["pruned"],
+        "not done": tally.total - tally.handled,
+    }
+    for what, count in others.items():
+        if count:
+            report.add(made, what, str(count))
     to = report.console(stderr=True)
     to.print(made)
     stages = ", ".join(
@@ -146,3 +205,19 @@ def summary(tally: Tally) -> None:
     to.print(f"{' in, '.join(megabytes)} out, {seconds(wall)}: {files / wall:.1f} files/s, {tally.rate}", markup=False)
     if stages:
         to.print(f"time of all threads: {stages}", markup=False)
+
+
+def foresight(tally: Tally) -> None:
+    """Say on stderr what a run would come to."""
+    counts = {
+        "to do": tally.counts["planned"],
+        "replaced": tally.replaced,
+        "skipped": tally.counts["skipped"],
+        "failing": tally.counts["failed"],
+        "ignored": len(tally.ignored),
+        "pruned": tally.counts["pruned"],
+    }
+    said = [f"{count} {what}" for what, count in counts.items() if count or what == "to do"]
+    report.say(
+        f"{tally.total} file{'s' * (tally.total != 1)}: {', '.join(said)}; {tally.bytes_in / 1e6:.1f} MB to read"
+    )

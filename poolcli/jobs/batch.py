@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from poolcli.core.settings import setting, whole
 from poolcli.core.threads import usable_cpus
 from poolcli.errors import BugError, OutputError, UsageError
-from poolcli.jobs import manifest, runner, tree
+from poolcli.jobs import manifest, naming, runner, tree
 from poolcli.jobs.request import PLACES
 from poolcli.media import files
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from poolcli.jobs.records import Record
     from poolcli.jobs.request import Request
 
-EXISTS = ("error", "skip", "newer", "overwrite")
 WINDOW = 64  # jobs for each thread that may be done before the oldest is
 KEPT = 2**28  # bytes of freed memory that a batch keeps
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
@@ -49,19 +48,17 @@ class Settings:
         "Output", f"Names below DST, of {PLACES}; else {tree.MIRROR}.", default=None, metavar="TEXT"
     )
     flat: bool = setting("Output", "All outputs in one folder, not in those of their inputs.", default=False)
-    exists: str = setting(
-        "Output",
-        "For outputs that no batch has made: error, skip, newer (if the input is) or overwrite.",
-        default="error",
-        metavar="WHAT",
-        choices=EXISTS,
-    )
     resume: bool = setting("Run", "Skip what is done already and has not changed, the default.", default=True)
     jobs: int = setting(
         "Run", "Files at once; else as many as usable processors.", default=None, short="-j", metavar="N"
     )
     max_memory: int = setting(
         "Run", "For the files in flight; K, M and G count. Else a quarter.", default=None, metavar="BYTES"
+    )
+    prune: bool = setting(
+        "Output",
+        "Remove outputs whose source in SRC is gone, of those that a batch made and nobody edited.",
+        default=False,
     )
     max_errors: int | None = setting("Run", "Start nothing new after so many failures.", default=None, metavar="N")
     durable: bool = setting("Run", "Outputs outlive a loss of power, at the cost of time.", default=False)
@@ -71,8 +68,6 @@ class Settings:
             raise UsageError("output must be a folder, got -")
         if self.template is not None and self.flat:
             raise UsageError("flat must be used without template: both name the outputs")
-        if self.exists not in EXISTS:
-            raise UsageError(f"exists must be one of {', '.join(EXISTS)}, got {self.exists!r}")
         usual = {"jobs": usable_cpus(), "max_memory": allowed_memory() // 4, "max_errors": None}
         for name, value in usual.items():
             asked = getattr(self, name)
@@ -90,53 +85,37 @@ def decided(
     settings: Settings,
     histories: dict[str, History],
     *,
-    look: Callable[[str], os.stat_result | None] | None = None,
+    exists: str,
+    look: Callable[[str], os.stat_result | None] = naming.found,
 ) -> list[Job]:
     """Return *jobs* with what is skipped and what replaced, by the *histories* of the manifest and *look*.
 
     Raises
     ------
     UsageError
-        An output exists that no batch has made, and that is an error by *settings*.
+        An output is there that no batch has made, or that was edited since, and *exists* says that this is an error.
     """
     steps: list[Job] = []
     foreign = []
     for job in jobs:
-        there = None if job.output is None else (look or found)(job.output)
+        there = None if job.output is None else look(job.output)
         history = histories.get(manifest.name(job, settings.output))
         if there is None:
             steps.append(job)
-        elif settings.resume and history is not None and history.current(job, request, there.st_size):
-            steps.append(replace(job, skip="up to date"))
-        elif history is not None and history.made(there.st_size):
-            steps.append(replace(job, force=True))
-        else:
+        elif history is None or not history.made(there):
             foreign.append(job)
-            steps.append(_theirs(job, there, settings.exists))
-    if foreign and settings.exists == "error":
+            steps.append(naming.settled(job, there, exists))
+        elif settings.resume and history.current(job, request):
+            steps.append(replace(job, skip="up to date"))
+        else:
+            steps.append(replace(job, force=True, replaces=True))
+    if foreign and exists == "error":
         names = f"{files.shown(foreign[0].output or '')} exists"
         more = f", and {len(foreign) - 1} more" if foreign[1:] else ""
         raise UsageError(
-            f"outputs must be new, or of a batch before, but {names}{more}", "exists=skip, newer or overwrite"
+            f"outputs must be new, or as a batch has made them, but {names}{more}", "exists=skip, newer or overwrite"
         )
     return steps
-
-
-def _theirs(job: Job, there: os.stat_result, exists: str) -> Job:
-    """Decide about an output that no batch has made."""
-    if exists == "newer" and (job.stamp is None or job.stamp.mtime_ns <= there.st_mtime_ns):
-        return replace(job, skip="output is newer")
-    return replace(job, **({"skip": "output exists"} if exists == "skip" else {"force": True}))
-
-
-def found(name: str) -> os.stat_result | None:
-    """Return what the system knows of an output, or None; of a link that leads nowhere, what it knows of the link."""
-    for ask in (os.stat, os.lstat):
-        try:
-            return ask(name)
-        except OSError:  # where it matters, writing will say so
-            continue
-    return None
 
 
 def allowed_memory() -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolcli import __version__
 from poolcli.errors import OutputError, UsageError
-from poolcli.jobs.naming import identity
+from poolcli.jobs.naming import found, identity
 from poolcli.jobs.records import SCHEMA, Record, as_json
 from poolcli.jobs.tree import OWN
 from poolcli.media import files
@@ -30,12 +30,14 @@ NAME = "manifest.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one line says: which output, made of what, how large, and where the line stands."""
+    """What one line says: which output, made of what, how large, when it changed last, and where the line stands."""
 
     status: str
     name: str
     origin: str
     bytes: int | None
+    mtime_ns: int | None
+    source: str
     span: tuple[int, int]
 
 
@@ -46,9 +48,11 @@ class History:
     lines: dict[str, Line]
 
     def add(self, line: Line) -> None:
-        """Take in a line: what is done makes all before it meaningless."""
-        if line.status == "done":
+        """Take in a line: what is done or pruned makes all before it meaningless."""
+        if line.status in {"done", "pruned"}:
             self.lines.clear()
+        if line.status == "pruned":
+            return
         if line.status == "started":
             self.lines.pop("failed", None)
         self.lines.pop(line.status, None)
@@ -59,18 +63,20 @@ class History:
         """The newest line."""
         return next(reversed(self.lines.values()))
 
-    def made(self, size: int) -> bool:
-        """Whether the output, of this *size* on disk, is a batch's own.
+    def made(self, there: os.stat_result) -> bool:
+        """Whether the output that is *there* is a batch's own, and was not edited since.
 
-        A start that failed may have met a file of somebody else's that came in between.
+        Of one whose batch was killed before it could say when it was done, the size decides.
         """
-        started = self.lines.get("started")
-        return "done" in self.lines or (started is not None and (self.last is started or size == started.bytes))
+        done, started = self.lines.get("done"), self.lines.get("started")
+        if started is not None and started.bytes == there.st_size:
+            return True
+        return done is not None and done.bytes == there.st_size and there.st_mtime_ns <= (done.mtime_ns or 0)
 
-    def current(self, job: Job, request: Request, size: int) -> bool:
-        """Whether the output, of this *size* on disk, is what *job* would give again."""
-        last = (self.last.status, self.last.bytes, self.last.origin)
-        return job.stamp is not None and last == ("done", size, origin(job, request))
+    def current(self, job: Job, request: Request) -> bool:
+        """Whether the output, if it is a batch's own, is what *job* would give again."""
+        last = self.last
+        return job.stamp is not None and (last.status, last.origin) == ("done", origin(job, request))
 
 
 def origin(job: Job, request: Request) -> str:
@@ -126,10 +132,11 @@ def _parsed(text: bytes, span: tuple[int, int]) -> Line | None:
     """Return the line, or None for what a killed run left half-written."""
     try:
         found = json.loads(text)
-        if found["schema"] != SCHEMA or found["status"] not in {"started", "done", "failed"}:
+        if found["schema"] != SCHEMA or found["status"] not in {"started", "done", "failed", "pruned"}:
             return None
-        size = found["out"] and found["out"]["bytes"]
-        return Line(found["status"], str(found["name"]), str(found["origin"]), size, span)
+        status, name, origin, source = (str(found[key]) for key in ("status", "name", "origin", "source"))
+        out = found["out"] or {"bytes": None}
+        return Line(status, name, origin, out["bytes"], out.get("mtime_ns"), source, span)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -177,11 +184,13 @@ class Manifest:
             os.fsync(self._descriptor)
 
     def _line(self, record: Record, size: int | None) -> dict[str, Any]:
-        document = as_json(record)
+        document, job = as_json(record), record.job
         if size is not None:
             document["out"] = {"bytes": size}
-        job = record.job
-        return document | {"name": name(job, self._destination), "origin": origin(job, record.request)}
+        if record.status == "done" and (there := found(job.output or "")) is not None:
+            document["out"]["mtime_ns"] = there.st_mtime_ns
+        own = {"name": name(job, self._destination), "source": os.path.abspath(job.input)}
+        return document | own | {"origin": origin(job, record.request)}
 
     def compact(self) -> None:
         """Replace the manifest by the lines that still matter, in one step.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import dataclass, replace
+from stat import S_ISREG
 from string import Formatter
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,11 @@ class Stamp:
 class Job:
     """One input and where its result goes.
 
-    *format* is None when the input's own is kept; *force* means that an existing output may be replaced. A batch adds
-    what it saw when it listed the input: its *stamp*, or the *error* that ends the job; and why it is skipped. *level*
-    is how many times the input is pooled, *counts* where the valid elements of its windows are written, *indices* where
-    its values and where they stand are, which count as in *index_layout*. Where there are *several*, options that do
-    not fit this one are not applied to it.
+    *format* is None when the input's own is kept; *force* means that an existing output may be replaced, *replaces*
+    that there was one; *skip* is why nothing is done. A batch adds what it saw when it listed the input: its *stamp*,
+    or the *error* that ends the job. *level* is how many times the input is pooled, *counts* where the valid elements
+    of its windows are written, *indices* where its values and where they stand are, which count as in *index_layout*.
+    Where there are *several*, options that do not fit this one are not applied to it.
     """
 
     input: str
@@ -45,6 +46,7 @@ class Job:
     stamp: Stamp | None = None
     error: InputError | None = None
     force: bool = False
+    replaces: bool = False
     skip: str | None = None
     level: int = 1
     counts: str | None = None
@@ -56,6 +58,8 @@ class Job:
 def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
     """Return a job for each of *inputs*, paths or ``-`` for stdin (once); names may tell what is asked for.
 
+    What is the output of another one is skipped, so that ``*.jpg`` means the same the second time.
+
     Raises
     ------
     UsageError
@@ -66,18 +70,65 @@ def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
     levels = range(1, (output.levels or 1) + 1)
     several = len(inputs) * len(levels) > 1
     jobs = [_job(name, output, request, level, several=several) for name in inputs for level in levels]
-    beside = [("valid_count", output.valid_count, "npy"), ("indices", output.indices, "npz")]
+    makers = {key: job.input for job in jobs if job.output not in {None, "-"} and (key := identity(job.output or ""))}
+    keys = {name: identity(name) for name in inputs}
+    made = {name: makers[key] for name, key in keys.items() if key in makers and keys[makers[key]] != key}
+    jobs = [
+        Job(job.input, None, None, skip=f"the output of {files.shown(made[job.input])}") if job.input in made else job
+        for job in jobs
+        if job.level == 1 or job.input not in made
+    ]
+    sides = _sides(jobs, output, several=several)
+    check([*(job for job in jobs if job.skip is None), *sides])
+    jobs = [_beside(job, output.exists) for job in jobs]
+    if not sides or jobs[0].skip is not None:
+        return jobs
+    for side in sides:
+        _beside(side, "overwrite" if output.exists == "overwrite" else "error")
+    layout = output.index_layout or "torch"
+    return [replace(job, counts=output.valid_count, indices=output.indices, index_layout=layout) for job in jobs]
+
+
+def _sides(jobs: Sequence[Job], output: Output, *, several: bool) -> list[Job]:
+    """Return what is written beside the result of the one job, as jobs."""
     sides = []
-    for keyword, path, suffix in beside:
+    for keyword, path, suffix in (("valid_count", output.valid_count, "npy"), ("indices", output.indices, "npz")):
         if path is not None:
             if several or formats.by_suffix(path) is not formats.by_name(suffix):
                 raise UsageError(f"{keyword} must be an .{suffix} for one output, got {path!r}")
             sides.append(replace(jobs[0], output=path))
-    if sides:
-        layout = output.index_layout or "torch"
-        jobs = [replace(jobs[0], counts=output.valid_count, indices=output.indices, index_layout=layout)]
-    check([*jobs, *sides], force=output.force)
-    return jobs
+    return sides
+
+
+def _beside(job: Job, exists: str) -> Job:
+    """Decide about a job whose output may exist."""
+    there = None if job.output in {None, "-"} else found(job.output or "")
+    if there is None or not S_ISREG(there.st_mode):
+        return replace(job, force=exists == "overwrite")
+    if exists == "error":
+        raise UsageError(f"{files.shown(job.output or '')}: output exists", "exists=skip, newer or overwrite")
+    return settled(job, there, exists)
+
+
+def found(name: str) -> os.stat_result | None:
+    """Return what the system knows of an output, or None; of a link that leads nowhere, what it knows of the link."""
+    for ask in (os.stat, os.lstat):
+        try:
+            return ask(name)
+        except (OSError, ValueError):  # where it matters, writing will say so
+            continue
+    return None
+
+
+def settled(job: Job, there: os.stat_result, exists: str) -> Job:
+    """Return a job skipped, or allowed to replace the output that is *there*, as *exists* says; error allows it."""
+    if exists == "skip":
+        return replace(job, skip="output exists")
+    if exists == "newer":
+        source = job.stamp.mtime_ns if job.stamp is not None else getattr(found(job.input), "st_mtime_ns", 0)
+        if source <= there.st_mtime_ns:
+            return replace(job, skip="output is newer")
+    return replace(job, force=True, replaces=True)
 
 
 def identity(name: str) -> tuple[int, int] | None:
@@ -92,10 +143,9 @@ def identity(name: str) -> tuple[int, int] | None:
 def check(
     jobs: Iterable[Job],
     *,
-    force: bool,
     identity: Callable[[str], object | None] = identity,
 ) -> None:
-    """Refuse outputs that collide, are inputs, or exist without *force*."""
+    """Refuse outputs that collide or are inputs."""
     jobs = list(jobs)
     taken: dict[str, str] = {}
     sources = {key for job in jobs if (key := identity("/dev/stdin" if job.input == "-" else job.input))}
@@ -110,11 +160,8 @@ def check(
                 "names with {dir}, {name} or {stem} differ",
             )
         taken[name] = job.input
-        found = identity(job.output)
-        if found is not None and found in sources:
+        if identity(job.output) in sources:
             raise UsageError(f"output must not be an input, got {shown}")
-        if found is not None and not force and os.path.isfile(job.output):
-            raise UsageError(f"{shown}: output exists", "force=True replaces it")
 
 
 def _job(name: str, asked: Output, request: Request, level: int, *, several: bool) -> Job:
@@ -125,7 +172,7 @@ def _job(name: str, asked: Output, request: Request, level: int, *, several: boo
     if output == "-":
         if several:
             raise UsageError("output - must be given with one input")
-        return Job(name, "-", format_, force=asked.force)
+        return Job(name, "-", format_)
     derived = True  # the name comes from the input's: so does what its suffix says
     if output is None:
         target = os.path.join(os.path.dirname(name), filled(default, name, format_, request, level))
@@ -142,7 +189,7 @@ def _job(name: str, asked: Output, request: Request, level: int, *, several: boo
     else:
         target, derived = output, False
     written = written_as(target, format_, derived=derived)
-    return Job(name, target, written, force=asked.force, several=several, level=level)
+    return Job(name, target, written, several=several, level=level)
 
 
 def written_as(target: str, format: Format | None, *, derived: bool) -> Format | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "poolcli/1"
 
-Status = Literal["done", "skipped", "failed", "planned", "started"]
+Status = Literal["done", "skipped", "failed", "planned", "started", "pruned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "input": record.job.input,
         "output": record.job.output,
         "reason": record.job.skip,
+        "replaces": record.job.replaces,
         "method": record.request.method.token,
         **_window(record),
         "layout": outline and outline.layout.letters,

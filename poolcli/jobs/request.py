@@ -28,6 +28,7 @@ ENGINES = ("auto", "numba", "numpy")
 WRITTEN = tuple(row.name for row in formats.FORMATS if row.writes)
 DEFAULT = "{stem}.{method}{kernel}{ext}"
 MOST_LEVELS = 30  # the thirtieth halving of 2^31 elements leaves two
+EXISTS = ("error", "skip", "newer", "overwrite")
 LEVELS = "{stem}.{method}{kernel}.{level}{ext}"
 FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride", "level")
 PLACES = " ".join(f"{{{name}}}" for name in FIELDS)
@@ -136,7 +137,6 @@ class Output:
     format: Format | None = setting(
         "Output", f"{', '.join(WRITTEN)}.", default=None, short="-F", metavar="NAME", choices=WRITTEN
     )
-    force: bool = setting("Output", "Replace existing outputs.", default=False, short="-f")
     valid_count: str | None = setting(
         "Output", "Write how many elements of each window count: .npy, for one input.", default=None, metavar="FILE"
     )
@@ -150,6 +150,14 @@ class Output:
         metavar="NAME",
         choices=INDEX_LAYOUTS,
     )
+    exists: str = setting(
+        "Output",
+        "Where an output exists: error, skip, newer (replace it if the input is) or overwrite.",
+        default="error",
+        metavar="WHAT",
+        choices=EXISTS,
+    )
+    force: bool = setting("Output", "The same as --exists overwrite.", default=False, short="-f")
     levels: int | None = setting(
         "Output", f"Pool 1 to N times, each level from unrounded values; {LEVELS}.", default=None, metavar="N"
     )
@@ -162,6 +170,9 @@ class Output:
             raise UsageError(f"index_layout must be used with indices, got {self.index_layout!r} alone")
         if self.levels is not None and not 1 <= self.levels <= MOST_LEVELS:
             raise UsageError(f"levels must be from 1 to {MOST_LEVELS}, got {self.levels}")
+        one_of("exists", self.exists, EXISTS)
+        if self.force:
+            object.__setattr__(self, "exists", "overwrite")
         settle(self, format=formats.by_name)
         if self.format is not None:
             formats.writable(self.format)

@@ -205,7 +205,7 @@ def plan_jobs(
             jobs[one.path, one.below] = Job(
                 one.path, target, _format(one, target, template, format), one.stamp, several=True
             )
-    naming.check(jobs.values(), force=True, identity=identity)
+    naming.check(jobs.values(), identity=identity)
     return list(jobs.values())
 
 

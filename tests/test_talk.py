@@ -1,0 +1,202 @@
+"""What a person meets at the shell: one table a run, a bar, totals, and what a second run of the same line does."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poolcli.cli import report
+
+
+def pictures(folder, count, size=(8, 12)):
+    os.makedirs(folder, exist_ok=True)
+    for number in range(count):
+        Image.new("RGB", size, (number, 0, 0)).save(os.path.join(folder, f"p{number:02}.png"))
+
+
+class Session:
+    """A command line on a terminal of so many columns; what it shows, as text, and how it ended."""
+
+    def __init__(self, cwd, columns, *arguments, **variables):
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        kept = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "NO_COLOR", "TERM"}}
+        command = [sys.executable, "-m", "poolcli", *map(str, arguments)]
+        environment = {**kept, "TERM": "xterm-256color", **variables}
+        with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=environment) as running:
+            os.close(slave)
+            read = bytearray()
+            while True:
+                try:
+                    read += os.read(master, 4096)
+                except OSError:  # the other end is closed
+                    break
+        os.close(master)
+        self.code, self.raw = running.returncode, read.decode().replace("\r\n", "\n")
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
+        self.lines = [line.rpartition("\r")[2] for line in plain.split("\n")]
+        self.text = "\n".join(self.lines)
+
+
+TERMINALS = [(50, {}), (80, {}), (200, {}), (80, {"NO_COLOR": "1"}), (50, {"TERM": "dumb"}), (200, {"TERM": "dumb"})]
+terminals = pytest.mark.parametrize(
+    ("columns", "variables"), TERMINALS, ids=[f"{columns} {' '.join(v)}" for columns, v in TERMINALS]
+)
+
+
+# --- the timing table --------------------------------------------------------------------------------------------
+
+
+@terminals
+def test_thirty_files_are_one_table_of_the_slowest_twenty_that_fits(tmp_path, columns, variables):
+    pictures(tmp_path, 30)
+    names = [f"p{number:02}.png" for number in range(30)]
+    seen = Session(tmp_path, columns, "pool", *names, "-o", "out/", "--engine", "numpy", **variables)
+    assert seen.code == 0
+    assert max(map(len, seen.lines)) <= columns
+    assert len([line for line in seen.lines if re.match(r" p\d\d\.png ", line)]) == report.SLOWEST
+    assert len([line for line in seen.lines if "all 30 files" in line]) == 1
+    assert seen.text.count("engine numpy: asked for") == 1
+    assert seen.text.count(" total ms") == 1
+    assert ("decode ms" in seen.text) == (columns > 50)
+    assert ("8x12" in seen.text.replace("12x8", "8x12")) == (columns == 200)
+    if variables.get("TERM") == "dumb":
+        assert "\x1b" not in seen.raw
+    if "NO_COLOR" in variables:
+        assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", seen.raw)
+
+
+def test_the_timing_table_adds_up_and_rates_whole_files(cli):
+    pictures(".", 3, (100, 50))
+    done = cli("pool", "p00.png", "p01.png", "p02.png", "-o", "out/", "--timing", "--engine", "numpy")
+    head, *rows = [line.split() for line in done.err.splitlines() if " p0" in line or " all " in line or "file" in line]
+    assert " ".join(head) == "file in out read ms decode ms pool ms encode ms write ms total ms Mpix/s"
+    totals = [[float(cell) for cell in row[-7:]] for row in rows]
+    assert np.allclose(np.sum(totals[:3], 0)[:6], totals[3][:6], atol=0.2)
+    assert totals[3][6] == pytest.approx(3 * 5000 / totals[3][5] / 1e3, abs=0.06)
+
+
+def test_verbose_says_the_engine_once(cli):
+    pictures(".", 3)
+    for line in (("pool", "p00.png", "p01.png", "p02.png", "-o", "out/"), ("batch", ".", "-o", "../out")):
+        assert cli(*line, "-v", "--engine", "numpy").err.count("engine numpy: asked for") == 1
+
+
+# --- a batch -----------------------------------------------------------------------------------------------------
+
+
+@terminals
+def test_a_batch_on_a_terminal_shows_its_summary_and_no_paths(tmp_path, columns, variables):
+    pictures(tmp_path / "in", 5)
+    (tmp_path / "in" / "x.png").touch()
+    seen = Session(tmp_path, columns, "batch", "in", "-o", "out", **variables)
+    assert seen.code == 3
+    assert max(map(len, seen.lines)) <= columns
+    assert not [line for line in seen.lines if line.startswith("out/")]
+    assert re.search(r"done +5\b", seen.text)
+    assert re.search(r"failed: empty file +1\b", seen.text)
+    assert "Mpix/s" in seen.raw
+    assert ("\x1b" in seen.raw) == (variables.get("TERM") != "dumb")
+
+
+def test_a_batch_on_a_terminal_names_what_it_writes_when_asked(tmp_path):
+    pictures(tmp_path / "in", 2)
+    seen = Session(tmp_path, 80, "batch", "in", "-o", "out", "-v")
+    assert [line for line in seen.lines if line.startswith("out/")] == ["out/p00.png", "out/p01.png"]
+    assert Session(tmp_path, 80, "batch", "in", "-o", "out2", "-q").raw == ""
+
+
+def test_failures_of_one_cause_are_one_row(cli):
+    pictures("in", 1)
+    for number in range(4):
+        np.save(f"in/a{number}.npy", np.zeros((3, 4 + number), np.uint8))
+    done = cli("batch", "in", "-o", "out", "-k", "8")
+    rows = [line for line in done.err.splitlines() if line.startswith(" failed: ")]
+    assert len(rows) == 1
+    assert rows[0].split()[-1] == "4"
+
+
+def test_a_batch_in_json_names_what_it_ignores_and_ends_with_a_summary(cli):
+    pictures("in", 2)
+    with open("in/notes.txt", "w", encoding="ascii") as file:
+        file.write("notes\n")
+    done = cli("batch", "in", "-o", "out", "--json", "-q")
+    *records, summary = map(json.loads, done.out.splitlines())
+    assert [(one["status"], one["input"]) for one in records] == [
+        ("ignored", "in/notes.txt"),
+        ("done", "in/p00.png"),
+        ("done", "in/p01.png"),
+    ]
+    assert (summary["schema"], summary["status"]) == ("poolcli/1", "summary")
+    assert {key: summary[key] for key in ("done", "failed", "skipped", "ignored", "left", "exit_code")} == {
+        "done": 2, "failed": 0, "skipped": 0, "ignored": 1, "left": 0, "exit_code": 0,
+    }  # fmt: skip
+    assert summary["bytes"]["out"] == sum(os.path.getsize(f"out/p0{number}.png") for number in range(2))
+    assert "ignored: in/notes.txt: not a picture or tensor" in cli("batch", "in", "-o", "out", "-v").err
+    assert "ignored" not in cli("batch", "in", "-o", "out2", "-q", "-v").err
+
+
+def test_what_is_left_is_told_by_bytes_to_be_done(monkeypatch):
+    from poolcli.cli import tally
+    from poolcli.core.geometry import Window
+    from poolcli.jobs.naming import Job, Stamp
+    from poolcli.jobs.records import Record
+    from poolcli.jobs.request import Request
+
+    jobs = [Job("a", "A", None, Stamp(900, 0)), Job("b", "B", None, Stamp(100, 0))]
+    jobs += [Job(f"c{number}", "C", None, Stamp(10**9, 0), skip="up to date") for number in range(50)]
+    clock = iter([0.0, 9.0, 9.0])
+    monkeypatch.setattr(tally.time, "perf_counter", lambda: next(clock))
+    counted = tally.Tally(jobs, ())
+    for job in (jobs[0], *jobs[2:]):
+        counted.add(Record("done" if job.skip is None else "skipped", job, Request("max", Window(2))))
+    assert counted.left == pytest.approx(1.0)  # nine seconds for 900 bytes; 100 are left
+
+
+# --- the second time ---------------------------------------------------------------------------------------------
+
+
+def test_pool_of_all_files_means_the_same_the_second_time(cli):
+    pictures(".", 2)
+    line = ("pool", "-m", "avg")
+    assert cli(*line, *sorted(os.listdir())).code == 0
+    before = sorted(os.listdir())
+    assert len(before) == 4
+    done = cli(*line, *before)
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == "error: p00.avg2.png: output exists\nhint: --exists skip, newer or overwrite\n"
+    done = cli(*line, *before, "--exists", "skip", "-v")
+    assert (done.code, done.out) == (0, b"")
+    assert "skipped: p00.avg2.png: the output of p00.png\nskipped: p00.png: output exists\n" in done.err
+    assert cli(*line, *before, "--exists", "overwrite").out.decode().split() == ["p00.avg2.png", "p01.avg2.png"]
+    os.utime("p01.png")
+    os.utime("p00.png", (1, 1))
+    assert cli(*line, *before, "--exists", "newer").out.decode().split() == ["p01.avg2.png"]
+    assert sorted(os.listdir()) == before
+
+
+def test_a_dry_run_ends_with_totals_and_says_what_would_be_replaced(cli):
+    pictures("in", 3)
+    pictures("out", 1)
+    with open("in/notes.txt", "w", encoding="ascii") as file:
+        file.write("notes\n")
+    done = cli("batch", "in", "-o", "out", "--exists", "overwrite", "-n")
+    replaced = [line.split(" ")[0] for line in done.out.decode().splitlines() if "replaces what is there" in line]
+    assert replaced == ["in/p00.png"]
+    assert done.err == "3 files: 3 to do, 1 replaced, 1 ignored; 0.0 MB to read\n"
+    done = cli("pool", "in/p00.png", "in/p01.png", "-o", "out/", "-n", "-f")
+    assert done.err == "2 files: 2 to do, 1 replaced; 0.0 MB to read\n"
+    assert cli("pool", "in/p00.png", "in/p01.png", "-o", "out/", "-n", "-f", "-q").err == ""
+    shutil.rmtree("out")
