@@ -20,6 +20,7 @@ class PoolError(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.trace = ""  # where it came from, kept as text where the error outlives its frames
         if hint:
             self.add_note(hint)
 

@@ -390,8 +390,10 @@ def hint(call):
 
 @pytest.mark.usefixtures("there")
 def test_each_refusal_says_what_helps():
-    names = "names with {dir}, {name} or {stem} differ"
-    assert hint(lambda: outputs(found("a.png", "s/a.png"), tree.FLAT)) == names
+    assert hint(lambda: outputs(found("a.png", "s/a.png"), tree.FLAT)) == "{dir} in the template keeps both"
+    assert hint(lambda: outputs([*found("a.png"), tree.Found("b/a.png", "a.png")])) == "keep_root=True keeps both"
+    kinds = "template='{dir}/{name}{ext}' keeps both"
+    assert hint(lambda: outputs(found("a.png", "a.jpg"), format="webp")) == kinds
     assert hint(lambda: outputs(found("a.npz", format=NPZ))) == "output=x.npy"
     assert hint(lambda: outputs(found("a.png"), "{stem}.xyz")).startswith("format=NAME, or one of .png")
     assert hint(lambda: outputs(found("a.png"), "{stem}.jpg", "png")) == "drop format, or change the suffix"

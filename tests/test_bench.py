@@ -18,7 +18,7 @@ import pytest
 from poolcli.core.geometry import Window
 from poolcli.core.methods import METHODS
 from poolcli.errors import InputError, PoolError, UsageError
-from poolcli.measure import baseline, bench, cases, document, peers, plot, presets, tables, turns
+from poolcli.measure import baseline, bench, cases, document, peers, plot, presets, results, tables, turns
 from poolcli.measure.calls import Prepared
 from poolcli.measure.cases import Case, Size
 from poolcli.measure.environment import Environment, environment
@@ -111,17 +111,24 @@ def test_a_warm_up_that_uses_up_the_time_is_the_only_sample():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"warmup": -1}, "warmup must be at least 0, got -1"),
-        ({"min_runs": 0}, "min-runs must be at least 1, got 0"),
-        ({"runs": 0}, "runs must be at least 1, got 0"),
-        ({"min_time": -0.5}, "min-time must be at least 0, got -0.5"),
-        ({"max_time": math.inf}, "max-time must be at least 0, got inf"),
-        ({"max_time": math.nan}, "max-time must be at least 0, got nan"),
+        ({"warmup": -1}, "warmup must be a whole number from 0, got -1"),
+        ({"min_runs": 0}, "min_runs must be a whole number from 1, got 0"),
+        ({"runs": 0}, "runs must be a whole number from 1, got 0"),
+        ({"min_time": -0.5}, "min_time must be a number from 0, got -0.5"),
+        ({"max_time": math.inf}, "max_time must be a number from 0, got inf"),
+        ({"max_time": math.nan}, "max_time must be a number from 0, got nan"),
     ],
 )
 def test_rule_out_of_range_is_refused(rule, message):
     with pytest.raises(UsageError, match=message):
         turns.Rules(**rule)
+
+
+@pytest.mark.parametrize(
+    ("given", "most"), [({}, 3), ({"min_time": 0.1}, 0.3), ({"min_time": 10}, 30), ({"min_time": 2, "max_time": 1}, 2)]
+)
+def test_the_least_time_rules_the_most(given, most):
+    assert turns.Rules(**given).max_time == pytest.approx(most)
 
 
 # Turns
@@ -287,7 +294,7 @@ def test_preset_is_made_of_values_that_parse(preset):
     assert cases.methods(options.pop("-m"))
     assert cases.windows(options.pop("-w"))
     assert options.pop("--peers") == "auto"
-    assert turns.Rules(**{name[2:].replace("-", "_"): float(value) for name, value in options.items()})
+    assert turns.Rules(**{name[2:].replace("-", "_"): value for name, value in options.items()})
 
 
 # Whole cases
@@ -746,11 +753,14 @@ def test_numbers_have_three_digits(value, shown):
 # Baseline
 
 
+def alone(times, name="poolcli numba", **values):
+    """Return the timing of as many processes, each of one sample."""
+    return replace(timing(name, times), processes=(1,) * len(times), **values)
+
+
 def verdict(old, new, old_machine=MACHINE, new_machine=MACHINE, **options):
     (found,) = baseline.compare(
-        results_of(timing(times=old), machine=old_machine),
-        results_of(timing(times=new), machine=new_machine),
-        **options,
+        results_of(alone(old), machine=old_machine), results_of(alone(new), machine=new_machine), **options
     )
     return found
 
@@ -780,15 +790,52 @@ def test_what_is_allowed_is_a_ratio_both_ways():
     assert verdict(CALM, tuple(0.951 * second for second in CALM), alpha=0.9).outcome == "improvement"
 
 
+ROUGH, WORSE = (0.95, 1.0, 1.04), (1.02, 1.07, 1.11)
+
+
 def test_change_that_is_not_significant_is_inconclusive():
-    found = verdict(CALM[:3], SLOWER[:3])
+    found = verdict(ROUGH, WORSE)
     assert found.outcome == "inconclusive"
-    assert found.reason == "not significant: p = 0.1 of 3 and 3 runs"
+    assert found.reason == "not significant: p = 0.13 of 3 and 3 processes"
 
 
 def test_significance_is_asked_at_alpha():
-    assert verdict(CALM[:4], SLOWER[:4]).outcome == "inconclusive"  # p = 2 / 70
-    assert verdict(CALM[:4], SLOWER[:4], alpha=0.03).outcome == "regression"
+    assert verdict(ROUGH, WORSE, alpha=0.2).outcome == "regression"
+
+
+def test_processes_that_disagree_are_inconclusive():
+    found = verdict((0.9, 1.0, 1.01), (2.0, 2.0, 2.0))
+    assert (found.outcome, found.reason) == ("inconclusive", "unstable: the medians of 3 processes span 11% of theirs")
+
+
+def test_one_process_gives_no_verdict_but_that_nothing_changed():
+    def of_one(times):
+        return results_of(replace(timing(times=times), processes=()))
+
+    (found,) = baseline.compare(of_one(CALM), of_one(SLOWER))
+    assert (found.outcome, found.reason) == ("inconclusive", baseline.ONE)
+    (found,) = baseline.compare(of_one(CALM), of_one(CALM))
+    assert found.outcome == "unchanged"
+
+
+def test_what_the_copy_beside_it_changed_too_is_the_machines():
+    def with_copy(times, copies):
+        return results_of(alone(copies, "limit"), alone(times))
+
+    (found,) = baseline.compare(with_copy(CALM, CALM), with_copy(SLOWER, SLOWER))
+    assert (found.outcome, found.change) == ("unchanged", pytest.approx(0))
+    (found,) = baseline.compare(with_copy(CALM, SLOWER), with_copy(SLOWER, CALM))
+    assert (found.outcome, found.change) == ("regression", pytest.approx(0.2))
+    (found,) = baseline.compare(with_copy(CALM, CALM), with_copy(SLOWER, tuple(1.04 * time for time in CALM)))
+    assert (found.outcome, found.change) == ("regression", pytest.approx(1.2 / 1.04 - 1))
+
+
+def test_processes_are_merged_sample_by_sample_and_keep_their_medians():
+    runs = [results_of(timing(times=times)) for times in ((1.0, 3.0, 2.0), (5.0,))]
+    (found,) = results.merged(runs).timings
+    assert (found.times, found.processes, found.medians) == ((1.0, 3.0, 2.0, 5.0), (3, 1), (2.0, 5.0))
+    bound = results_of(timing(times=(9.0,), lower_bound=True))
+    assert results.merged([*runs, bound]).timings == bound.timings
 
 
 def versions(**changed):
@@ -834,7 +881,7 @@ def test_case_that_is_not_in_the_baseline_is_inconclusive():
     ],
 )
 def test_what_was_not_measured_is_inconclusive(old, new):
-    (found,) = baseline.compare(results_of(timing(**old)), results_of(timing(**new)))
+    (found,) = baseline.compare(results_of(alone(**old)), results_of(alone(**new)))
     assert (found.outcome, found.reason) == ("inconclusive", "not run to its end, or too short to be measured")
 
 

@@ -13,6 +13,7 @@ from poolcli.core.methods import METHODS
 from poolcli.measure import peers, presets
 
 TINY = ["--size", "2x12x10:CHW:f32", "-r", "3", "--warmup", "0", "--peers", "none", "-t", "1", "--engine", "numpy"]
+ALONE = ["--processes", "1"]
 
 
 def test_every_method_is_timed_and_exported_in_every_form(cli):
@@ -26,7 +27,7 @@ def test_every_method_is_timed_and_exported_in_every_form(cli):
     }
     tokens = [needs.get(method, method) for method in METHODS]
     exports = ["--export", "a.json", "--export", "a.csv", "--export", "a.md"]
-    done = cli("bench", *TINY, "-m", ",".join(tokens), "-w", "k2s2,k2s1", *exports)
+    done = cli("bench", *TINY, "-m", ",".join(tokens), "-w", "k2s2,k2s1", *exports, *ALONE)
     assert done.code == 0
     text = done.out.decode()
     with open("a.json", encoding="utf-8") as file:
@@ -83,35 +84,62 @@ def test_a_wrong_option_is_refused_with_the_right_ones(cli, arguments, said):
     assert said in done.err
 
 
-def slowed(factor):
+def with_times(name, times, change=None):
+    """Write ``old.json`` again as *name*: its poolcli took these times, one in each process."""
     with open("old.json", encoding="utf-8") as file:
         document = json.load(file)
+    (change or (lambda _: None))(document)
     for row in document["results"]:
-        row["times"] = [time * factor for time in row["times"]]
-    with open("new.json", "w", encoding="utf-8") as file:
+        row["times"], row["processes"] = list(times), [1] * len(times)
+    document["results"] = [row for row in document["results"] if row["contender"] != "limit"]
+    with open(name, "w", encoding="utf-8") as file:
         json.dump(document, file)
 
 
+CALM = (0.1, 0.101, 0.102)
+
+
 @pytest.mark.parametrize(
-    ("factor", "code", "words"),
-    [(1.0, 0, ["unchanged", "+0.0%"]), (2.0, 6, ["regression", "+100.0%"]), (0.5, 0, ["improvement", "-50.0%"])],
+    ("times", "code", "words"),
+    [
+        (CALM, 0, ["unchanged", "+0.0%"]),
+        ([2 * time for time in CALM], 6, ["regression", "+100.0%"]),
+        ([time / 2 for time in CALM], 0, ["improvement", "-50.0%"]),
+        ([0.2, 0.3, 0.4], 0, ["inconclusive", "unstable: the medians of 3 processes span 67% of theirs"]),
+    ],
 )
-def test_a_baseline_decides_the_exit_code(cli, factor, code, words):
-    assert cli("bench", *TINY, "-r", "40", "--export", "old.json").code == 0
-    slowed(factor)
-    done = cli("bench", "--load", "new.json", "--baseline", "old.json")
+def test_a_baseline_decides_the_exit_code(cli, times, code, words):
+    assert cli("bench", *TINY, "--export", "old.json", *ALONE).code == 0
+    with_times("before.json", CALM)
+    with_times("new.json", times)
+    done = cli("bench", "--load", "new.json", "--baseline", "before.json")
     assert done.code == code
     assert all(word in done.out.decode() for word in words)
 
 
-def test_a_baseline_of_another_machine_is_inconclusive(cli):
-    assert cli("bench", *TINY, "-r", "40", "--export", "old.json").code == 0
+def test_a_baseline_is_measured_in_three_fresh_processes(cli):
+    assert cli("bench", *TINY, "--export", "old.json").code == 0
     with open("old.json", encoding="utf-8") as file:
         document = json.load(file)
-    document["environment"]["cpu"] = "another"
-    with open("other.json", "w", encoding="utf-8") as file:
-        json.dump(document, file)
-    done = cli("bench", "--load", "old.json", "--baseline", "other.json")
+    assert [row["processes"] for row in document["results"]] == [[3, 3, 3]] * 2
+    assert all(len(row["times"]) == 9 for row in document["results"])
+    assert "--export old.json" in document["command"] or document["command"].startswith("poolcli")
+    done = cli("bench", *TINY, "--baseline", "old.json", "--json", "--processes", "2")
+    assert [row["processes"] for row in json.loads(done.out)["results"]] == [[3, 3]] * 2
+    assert "since the baseline" in done.err
+
+
+def test_a_case_that_is_refused_in_a_fresh_process_is_refused(cli):
+    done = cli("bench", *TINY, "-w", "k20s1,k2s2", "--processes", "2")
+    assert (done.code, "k2s2" in done.out.decode()) == (3, True)
+    assert done.err.count("error: ") == 1
+
+
+def test_a_baseline_of_another_machine_is_inconclusive(cli):
+    assert cli("bench", *TINY, "--export", "old.json", *ALONE).code == 0
+    with_times("new.json", CALM)
+    with_times("other.json", CALM, lambda document: document["environment"].update(cpu="another"))
+    done = cli("bench", "--load", "new.json", "--baseline", "other.json")
     assert done.code == 0
     assert "inconclusive" in done.out.decode()
     assert "another" in done.out.decode()
@@ -127,7 +155,17 @@ def test_what_is_no_benchmark_is_refused_in_words(cli):
 
 def test_whole_files_are_timed_by_stage(cli, samples):
     done = cli(
-        "bench", samples / "grey_odd.png", "--phase", "e2e", "-r", "2", "--engine", "numpy", "--export", "a.json"
+        "bench",
+        samples / "grey_odd.png",
+        "--phase",
+        "e2e",
+        "-r",
+        "2",
+        "--engine",
+        "numpy",
+        "--export",
+        "a.json",
+        *ALONE,
     )
     assert done.code == 0
     with open("a.json", encoding="utf-8") as file:
@@ -139,6 +177,29 @@ def test_files_stand_in_for_sizes(cli, samples):
     done = cli("bench", samples / "grey_odd.png", "-r", "2", "--engine", "numpy", "--peers", "none")
     assert done.code == 0
     assert "grey_odd.png" in done.out.decode()
+
+
+def test_the_layout_of_a_file_may_be_given(cli):
+    np.save("x.npy", np.zeros((12, 14, 3), "float32"))
+    run = ("bench", "x.npy", "-r", "2", "--engine", "numpy", "--peers", "none", "--json")
+    assert "hint: --layout HWC or CHW" in cli(*run).err
+    (row, _) = json.loads(cli(*run, "--layout", "HWC").out)["results"]
+    assert (row["case"]["layout"], row["case"]["shape"]) == ("HWC", [12, 14, 3])
+
+
+def test_a_warning_says_a_thing_once(cli):
+    done = cli("bench", *TINY, "-w", "k20s1,k20s2,k2s2,k30s3")
+    assert done.err.count("error: ") == 2  # two messages, three cases
+    assert "k20s1" in done.err
+    assert "and 1 more" in done.err
+
+
+def test_no_ratio_to_ours_is_shown_for_the_limit(cli):
+    lines = cli("bench", *TINY).out.decode().splitlines()
+    (limit,) = (line for line in lines if " limit " in line and " ± " in line and "contender" not in line)
+    head = next(line for line in lines if "x ours" in line)
+    place = head.index("x ours")
+    assert limit[place : place + len("x ours")].strip() == ""
 
 
 def test_a_preset_is_printed_and_gives_way_to_options(cli, monkeypatch):
@@ -161,7 +222,7 @@ def test_an_interrupted_run_keeps_what_is_done(cli, monkeypatch):
 
     whole = measured.run
     monkeypatch.setattr(measured, "run", broken)
-    done = cli("bench", *TINY, "-w", "k2s2,k3s3", "--export", "a.json")
+    done = cli("bench", *TINY, "-w", "k2s2,k3s3", "--export", "a.json", *ALONE)
     assert done.code == 130
     assert "k2s2" in done.out.decode()
     assert "k3s3" not in done.out.decode()
@@ -180,7 +241,7 @@ def test_an_option_whose_package_is_missing_names_the_extra(cli, monkeypatch, op
 
 def test_a_peer_that_lacks_a_package_is_left_out_with_a_word(cli, monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: object() if name == "onnxruntime" else None)
-    done = cli("bench", *TINY, "--peers", "auto", "--export", "a.json")
+    done = cli("bench", *TINY, "--peers", "auto", "--export", "a.json", *ALONE)
     assert done.code == 0
     assert "warning: peer onnxruntime is left out: pip install onnx\n" in done.err
     with open("a.json", encoding="utf-8") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+import math
 
 import pytest
 
@@ -81,39 +81,24 @@ def test_a_single_late_outlier_among_many_does_not_move_the_median():
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "p"),
+    ("first", "second", "t", "freedom"),
     [
-        ((1, 2, 3), (4, 5, 6), 2 / 20),  # the one most extreme of C(6, 3) orders, and its mirror image
-        ((1, 2, 3, 4, 5), (6, 7, 8, 9, 10), 2 / 252),
-        ((1,), (2,), 1.0),
-        ((1, 4), (2, 3), 1.0),
-        ((1, 2, 4), (3, 5, 6), 2 * 2 / 20),  # U = 8: orders with U of 8 or 9
-        ((1, 1, 1), (1, 1, 1), 1.0),
+        # variances 2 ** 2 / 3 and 3 ** 2 / 3 in units of 0.1, pooled 0.1 ** 2 * (2 * 1 + 2 * 1) / 4 = 0.01
+        ((0.0, 0.1, 0.2), (0.5, 0.6, 0.7), 0.5 / (0.1 * (2 / 3) ** 0.5), 4),
+        ((0.0, 0.0), (0.1, 0.1, 0.1), 0.1 / (0.01 * (5 / 6) ** 0.5), 3),  # equal by luck: taken for 1 %
     ],
 )
-def test_mann_whitney_agrees_with_counting_by_hand(first, second, p):
-    assert stats.mann_whitney(first, second) == pytest.approx(p)
-    assert stats.mann_whitney(second, first) == pytest.approx(p)
+def test_the_test_of_medians_is_students(first, second, t, freedom):
+    from scipy.stats import t as distribution
+
+    first, second = ([math.exp(value) for value in values] for values in (first, second))
+    difference = stats.log_mean(second) - stats.log_mean(first)
+    assert stats.student(first, second, difference) == pytest.approx(2 * distribution.sf(t, freedom))
+    assert stats.student(second, first, -difference) == pytest.approx(2 * distribution.sf(t, freedom))
 
 
-def test_mann_whitney_of_ties_agrees_with_the_formula_worked_out():
-    # ranks 1.5 1.5 4 4 | 4 6 7.5 7.5: U1 = 1 and U2 = 15, ties of 2, 3, 2, variance 16 / 12 * (9 - 36 / 56),
-    # z = (15 - 8 - 0.5) / 3.338092 = 1.947223, p = erfc(z / sqrt 2) = 0.051508
-    assert stats.mann_whitney((1, 1, 2, 2), (2, 3, 4, 4)) == pytest.approx(0.051508, abs=1e-6)
-
-
-def brute_force(n1, n2, u):
-    """Share of orders of n1 and n2 samples whose U is at least as extreme, by listing them all."""
-    orders = list(combinations(range(n1 + n2), n1))
-    us = [sum(place) - n1 * (n1 - 1) / 2 for place in orders]
-    far = abs(u - n1 * n2 / 2)
-    return sum(abs(value - n1 * n2 / 2) >= far for value in us) / len(orders)
-
-
-@pytest.mark.parametrize(("n1", "n2"), [(2, 3), (3, 5), (4, 4), (6, 5)])
-def test_exact_p_agrees_with_listing_every_order(n1, n2):
-    for place in combinations(range(n1 + n2), n1):
-        first = [float(i) for i in place]
-        second = [float(i) for i in range(n1 + n2) if i not in place]
-        u = sum(place) - n1 * (n1 - 1) / 2
-        assert stats.mann_whitney(first, second) == pytest.approx(brute_force(n1, n2, u))
+def test_processes_whose_medians_span_a_tenth_are_not_stable():
+    assert stats.advise_processes((1.0, 1.05, 1.09)) is None
+    found = stats.advise_processes((1.0, 1.05, 1.2))
+    assert found.fact == "the medians of 3 processes span 19% of theirs"
+    assert "--processes" in found.action

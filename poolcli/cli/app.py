@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import sys
 import warnings
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer import completion
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
@@ -18,7 +21,7 @@ from poolcli import __version__
 from poolcli.errors import LimitError, OutputError, PoolError, PoolWarning, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 COMMANDS = {
@@ -108,6 +111,7 @@ app = typer.Typer(
     epilog=EXAMPLES,
     help="Pool images and tensors: max, average, L2, with deep-learning window semantics.",
     rich_markup_mode=None,
+    add_completion=False,  # Typer's own options take no name of a shell
 )
 
 
@@ -117,9 +121,34 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+SHELLS = ("bash", "zsh", "fish")
+_FOR = f"for {', '.join(SHELLS)}; else the shell of $SHELL."
+
+
+def _of_shell(act: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the callback of an option that does something for a shell."""
+
+    def callback(ctx: typer.Context, param: typer.CallbackParam, value: str | None) -> None:
+        if value is not None and value not in SHELLS:
+            raise UsageError(f"shell must be one of {', '.join(SHELLS)}, got {value!r}")
+        act(ctx, param, value)
+
+    return callback
+
+
+_shown, _installed = _of_shell(completion.show_callback), _of_shell(completion.install_callback)
+
+
 @app.callback(invoke_without_command=True)
 def _options(
     ctx: typer.Context,
+    show: Annotated[  # noqa: ARG001 -- its callback ends the program
+        str | None, typer.Option("--show-completion", metavar="SHELL", callback=_shown, help=f"Show completion {_FOR}")
+    ] = None,
+    install: Annotated[  # noqa: ARG001 -- likewise
+        str | None,
+        typer.Option("--install-completion", metavar="SHELL", callback=_installed, help=f"Install it {_FOR}"),
+    ] = None,
     version: Annotated[  # noqa: ARG001 -- its callback ends the program
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -131,6 +160,9 @@ def _options(
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; what a user can cause ends in one ``error:`` line."""
+    completion.completion_init()  # type: ignore[attr-defined]  # Typer does so only for its own options
+    if arguments[-1:] in (["--show-completion"], ["--install-completion"]):
+        arguments = [*arguments, os.path.basename(os.environ.get("SHELL", SHELLS[0]))]
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text files both
@@ -142,16 +174,16 @@ def run(arguments: list[str]) -> int:
                 sys.stdout.flush()
             return int(code or 0)
     except SystemExit as error:  # Rich and Typer end so when the reader of stdout has gone; completion, with 0
-        return _ended(ClosedPipe()) if error.code == 1 else int(error.code or 0)
+        return _ended(ClosedPipe(), arguments) if error.code == 1 else int(error.code or 0)
     except (Exception, Terminated) as error:  # noqa: BLE001 -- no traceback for a user
         if "--debug" in arguments:
             from traceback import print_exc
 
             print_exc()
-        return _ended(error)
+        return _ended(error, arguments)
 
 
-def _ended(error: BaseException) -> int:
+def _ended(error: BaseException, arguments: list[str]) -> int:
     """Say how the command ended, and return the exit code for it."""
     from poolcli.cli.report import drop_stdout, say_error
 
@@ -162,12 +194,14 @@ def _ended(error: BaseException) -> int:
         say_error(f"ended by {signal.Signals(error.number).name}")
         return 128 + error.number
     if isinstance(error, TyperException):
-        error = _translated(error)
+        error = _translated(error, arguments)
     if isinstance(error, OSError):  # a stream's: what happens to files is told where it happens
         drop_stdout()
         error = OutputError(f"standard output: {error.strerror or error}")
     if isinstance(error, MemoryError):
         error = LimitError("memory must hold what was asked for")
+    if isinstance(error, UsageError) and (name := _dashed(arguments)):
+        error.hint = f"-- before {name}, which is a file, keeps it from being options"
     if isinstance(error, PoolError):
         say_error(error.message, error.hint)
         return error.exit_code
@@ -175,12 +209,31 @@ def _ended(error: BaseException) -> int:
     return BUG
 
 
-def _translated(error: TyperException) -> UsageError:
+def _translated(error: TyperException, arguments: list[str]) -> UsageError:
     """Return Typer's own usage error in this program's words."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "poolcli"
+    path = " ".join(["poolcli", *(word for word in arguments[:1] if word in COMMANDS)])
+    path = context.command_path if context is not None else path
     message = error.format_message().rstrip(".")
-    return UsageError(message[:1].lower() + message[1:], f"{path} --help")
+    hint = f"{path} --help"
+    if message.startswith("Missing argument 'INPUT") and _fed():
+        hint = f"{path} - reads standard input"
+    return UsageError(message[:1].lower() + message[1:], hint)
+
+
+def _fed() -> bool:
+    """Whether standard input is a file or a pipe."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+
+
+def _dashed(arguments: list[str]) -> str | None:
+    """Return the first file whose name begins with a dash among what was taken for options."""
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return next((word for word in words if len(word) > 1 and word[0] == "-" and os.path.lexists(word)), None)
 
 
 @contextmanager

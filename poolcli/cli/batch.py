@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -114,7 +113,7 @@ def _foretell(tally: Tally, request: Request, jobs: Sequence[Job], pruned: Seque
         *(Record("pruned", job, request) for job in pruned),
     ):
         tally.add(record)
-        report.talk(record, quiet=True, verbose=False, said=tally.said)
+        report.talk(record, talk, tally.said)
         report.print_json(records.as_json(record)) if talk.json else report.print_plan(record)
     if talk.json:
         report.print_json(tally.document())
@@ -137,9 +136,7 @@ def _deliver(run: Batch, tally: Tally, talk: Talk) -> None:
 
 def _tell(record: Record, tally: Tally, talk: Talk, meter: Meter | None = None) -> None:
     tally.add(record)
-    report.talk(record, quiet=talk.quiet, verbose=talk.verbose, said=tally.said)
-    if talk.debug and record.error is not None:
-        traceback.print_exception(record.error.__cause__ or record.error)
+    report.talk(record, talk, tally.said)
     if talk.json:
         report.print_json(records.as_json(record))
     elif meter is not None and record.status == "done" and record.job.output is not None:

@@ -4,146 +4,163 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.util import find_spec
-from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS, Terminated
-from poolcli.errors import PoolError, UsageError
+from poolcli.cli.options import Talk
+from poolcli.core.settings import number, setting
+from poolcli.errors import InputError, PoolError, UsageError
+from poolcli.jobs.request import LAYOUT_NOTES, METHOD_NOTES
 from poolcli.measure import cases, presets
 from poolcli.measure.turns import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rich.table import Table
-
     from poolcli.measure.cases import Case, Size
-    from poolcli.measure.results import Results, Row, Timing
-    from poolcli.measure.tables import Column
+    from poolcli.measure.results import Results, Timing
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
 EXPORTS = (".json", ".csv", ".md")
 PLOTS = (".svg", ".png")
 PHASES = ("pool", "e2e")
 TIMED = ("numba", "numpy")  # auto would change its mind in mid-run
 REGRESSION = 6
-OF_CASE = {"size", "method", "window", "threads"}
-LEAST_FIRST = "megapixels first_call outliers iqr runs min growth gigabytes difference of_limit"
 
-
-def _option(default: Any, metavar: str, help: str, short: str = "") -> Any:
-    return field(default=default, metadata={"metavar": metavar, "help": help, "short": short})
+Inputs = Annotated[
+    list[str] | None, typer.Argument(metavar="[INPUT...]", help="Files in place of --size.", rich_help_panel="Input")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is asked of a benchmark, beside its `Rules`; lists are text that `cases` parses."""
 
-    inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="[INPUT...]", help="Files in place of --size.", show_default=False)
-    ] = None
-    size: str | None = _option(None, "SIZES", "SHAPE[:LAYOUT[:DTYPE]], such as 64x224x224:CHW:f32,...")
-    window: str | None = _option(None, "WINDOWS", "Tokens such as k3s2 or k3x2s1p1d2c,...", "-w")
-    kernel: str | None = _option(None, "N,...", "Kernels, in place of -w.", "-k")
-    stride: str | None = _option(None, "N,...", "Strides, with -k; the kernel if not given.", "-s")
-    method: str = _option("max", "NAMES", "Methods.", "-m")
-    threads: str | None = _option(None, "N,...", "Threads; all usable processors if not given.", "-t")
-    engine: str = _option("numba", "NAMES", "Engines: numba, numpy.")
-    seed: int = _option(0, "N", "Seed of the synthetic input.")
-    peers: str = _option("auto", "NAMES", "auto (what is installed), none, or libraries.")
-    phase: str = _option("pool", "NAME", "pool, or e2e: whole files by stage.")
-    export: list[str] | None = _option(  # noqa: RUF009 -- a field
-        None, "FILE", "Write .json, .csv or .md; again after each case."
+    method: str = setting("Window", "Methods.", default="max", short="-m", metavar="NAMES", choices=METHOD_NOTES)
+    window: str | None = setting(
+        "Window", "Tokens such as k3s2,k3x2s1p1d2c.", default=None, short="-w", metavar="WINDOWS"
     )
-    plot: list[str] | None = _option(None, "FILE", "Draw .svg or .png.")  # noqa: RUF009 -- a field
-    baseline: str | None = _option(None, "OLD.json", "Compare with an earlier export; a regression exits 6.")
-    fail_over: str = _option("5%", "PCT", "Change beyond which slower is a regression.")
-    alpha: float = _option(0.01, "P", "Significance that a regression needs.")
-    load: str | None = _option(None, "NEW.json", "Take results from an export instead of running.")
-    preset: str | None = _option(None, "NAME", "; ".join(f"{p.name}: {p.summary}" for p in presets.PRESETS.values()))
-    json: options.Json = False
-    quiet: options.Quiet = False
-    debug: options.Debug = False
+    kernel: str | None = setting(
+        "Window", "Kernels with commas between, in place of -w.", default=None, short="-k", metavar="NUMBERS"
+    )
+    stride: str | None = setting(
+        "Window", "Strides, with -k; the kernel if not given.", default=None, short="-s", metavar="NUMBERS"
+    )
+    size: str | None = setting(
+        "Input", "SHAPE[:LAYOUT[:DTYPE]], such as 64x224x224:CHW:f32; more with commas.", default=None, metavar="SIZES"
+    )
+    layout: str | None = setting(
+        "Input", "Axes of the tensors in files, as CHW.", default=None, metavar="LETTERS", choices=LAYOUT_NOTES
+    )
+    seed: int = setting("Input", "Seed of the synthetic input.", default=0, metavar="N")
+    preset: str | None = setting(
+        "Run",
+        "; ".join(f"{p.name}: {p.summary}" for p in presets.PRESETS.values()) + ". Other options win.",
+        default=None,
+        metavar="NAME",
+        choices={p.name: p.summary for p in presets.PRESETS.values()},
+    )
+    threads: str | None = setting("Run", "Else all usable processors.", default=None, short="-t", metavar="NUMBERS")
+    engine: str = setting("Run", "numba, numpy.", default="numba", metavar="NAMES", choices=TIMED)
+    peers: str = setting(
+        "Run",
+        "auto (what is installed), none, or libraries.",
+        default="auto",
+        metavar="NAMES",
+        choices=lambda: ("auto", "none", *import_module("poolcli.measure.peers").LIBRARIES),
+    )
+    phase: str = setting("Run", "pool, or e2e: whole files by stage.", default="pool", metavar="NAME", choices=PHASES)
+    processes: int | None = setting(
+        "Run", "Fresh processes, one after the other; else 3 for a baseline, 1 otherwise.", default=None, metavar="N"
+    )
+    export: tuple[str, ...] = setting(
+        "Output", "Write .json, .csv or .md; again after each case.", default=(), metavar="FILE"
+    )
+    plot: tuple[str, ...] = setting("Output", "Draw .svg or .png.", default=(), metavar="FILE")
+    baseline: str | None = setting(
+        "Output", "Compare with an earlier export; a regression exits 6.", default=None, metavar="OLD.json"
+    )
+    fail_over: str = setting("Output", "Change beyond which slower is a regression.", default="5%", metavar="PCT")
+    alpha: float = setting("Output", "Significance that a regression needs.", default=0.01, metavar="P")
+    load: str | None = setting(
+        "Input", "Take results from an export instead of running.", default=None, metavar="NEW.json"
+    )
 
     def __post_init__(self) -> None:
         for name, known, got in (("phase", PHASES, [self.phase]), ("engine", TIMED, self.engine.split(","))):
             if set(got) - set(known):
                 raise UsageError(f"{name} must be one of {', '.join(known)}, got {', '.join(got)!r}")
-        if self.load is None and not self.inputs and (not self.size or self.phase == "e2e"):
-            hint = "poolcli bench --preset quick"
-            raise UsageError("bench must be given --size, files (for phase e2e) or a preset", hint)
         if self.window is not None and (self.kernel is not None or self.stride is not None):
             raise UsageError("--window must be used without -k and -s")
+        object.__setattr__(self, "alpha", number("alpha", self.alpha, float, 0))
         if not 0 < self.alpha < 1:
             raise UsageError(f"alpha must be between 0 and 1, got {self.alpha}")
-        if self.seed < 0:
-            raise UsageError(f"seed must be a whole number from 0, got {self.seed}")
+        object.__setattr__(self, "seed", number("seed", self.seed, int, 0))
+        usual = 3 if self.baseline is not None or any(_suffix(path) == ".json" for path in self.export) else 1
+        count = usual if self.processes is None else number("processes", self.processes, int, 1)
+        object.__setattr__(self, "processes", count)
 
 
-def _parameters(record: type) -> Iterator[Parameter]:
-    """Yield a Typer parameter for each field of *record*."""
-    hints = get_type_hints(record, include_extras=True)
-    for value in fields(record):
-        declared, hint = value.metadata, hints[value.name]
-        if declared:
-            names = filter(None, (f"--{value.name.replace('_', '-')}", declared.get("short")))
-            hint = Annotated[hint, typer.Option(*names, metavar=declared.get("metavar", "N"), help=declared["help"])]
-        yield Parameter(value.name, Parameter.KEYWORD_ONLY, default=value.default, annotation=hint)
+class Preset(options.Command):
+    """A command whose line begins with that of the preset that it names: what is given after it wins."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the preset's words, then those given."""
+        words = [word.removeprefix("--preset=") for word in args if word.startswith("--preset=")]
+        words += [name for word, name in pairwise(args) if word == "--preset"]
+        line = [] if not words or ctx.resilient_parsing else shlex.split(presets.lookup(words[-1]).options)
+        return super().parse_args(ctx, [*line, *args])
 
 
-def _bench(ctx: typer.Context, **_options: object) -> int:
-    asked, rules = _asked(ctx)
-    _check(asked)
+@options.command(
+    app,
+    COMMANDS["bench"],
+    "poolcli bench --preset quick",
+    "poolcli bench --size 64x224x224 -m max,avg -w k3s1,k31s1 --plot a.svg",
+    "poolcli bench --preset headline --baseline old.json",
+    cls=Preset,
+)
+def bench(asked: Asked, rules: Rules, talk: Annotated[Talk, "json", "quiet", "debug"], inputs: Inputs = None) -> int:
+    _check(asked, inputs or [])
     old = None if asked.baseline is None else _read(asked.baseline)
     found: Results | None = None
     ended: Terminated | None = None
     try:
-        for found in _measured(asked, rules):
+        for found in _measured(asked, rules, talk, inputs or []):
             _export(asked, found)
     except Terminated as signalled:
         ended = signalled
     code = 0
     if found is not None:
-        _show(asked, found)
-        slower = old is not None and _compare(asked, old, found)
+        _show(asked, talk, found)
+        slower = old is not None and _compare(asked, talk, old, found)
         code = 3 if found.refused else REGRESSION * slower
     if ended is not None:
         raise ended
     return code
 
 
-_CONTEXT = Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)
-_bench.__signature__ = Signature([_CONTEXT, *_parameters(Asked), *_parameters(Rules)])  # type: ignore[attr-defined]  # for Typer
-app.command(help=COMMANDS["bench"])(_bench)
-
-
-def _asked(ctx: typer.Context) -> tuple[Asked, Rules]:
-    """Return the options given, the preset's where there is one and the user said nothing else."""
-    values = dict(ctx.params)
-    if values["preset"] is not None:
-        line = shlex.split(presets.lookup(values["preset"]).options)
-        given = {name for name in values if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
-        preset = ctx.command.make_context("bench", line).params
-        values |= {name: value for name, value in preset.items() if name not in given}
-    asked, rules = ({value.name: values[value.name] for value in fields(record)} for record in (Asked, Rules))
-    return Asked(**asked), Rules(**rules)
-
-
-def _check(asked: Asked) -> None:
-    """Refuse what could not be written or compared once everything is measured."""
+def _check(asked: Asked, inputs: list[str]) -> None:
+    """Refuse what could not be measured at all, or not written or compared once everything is."""
     from poolcli.measure.baseline import fraction
 
+    if asked.load is None and not inputs and (not asked.size or asked.phase == "e2e"):
+        hint = "poolcli bench --preset quick"
+        raise UsageError("bench must be given --size, files (for phase e2e) or a preset", hint)
     fraction("fail-over", asked.fail_over)
     for name, known, names in (("export", EXPORTS, asked.export), ("plot", PLOTS, asked.plot)):
-        for path in names or []:
+        for path in names:
             if _suffix(path) not in known:
                 raise UsageError(f"{name} must end in {', '.join(known)}, got {path!r}")
     for name, package, wanted in (("plot", "matplotlib", asked.plot), ("baseline", "scipy", asked.baseline)):
@@ -155,8 +172,8 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _measured(asked: Asked, rules: Rules) -> Iterator[Results]:
-    """Yield the results so far, after each case."""
+def _measured(asked: Asked, rules: Rules, talk: Talk, inputs: list[str]) -> Iterator[Results]:
+    """Yield the results so far, after each case or process."""
     from rich.progress import track
 
     from poolcli.measure import results
@@ -167,19 +184,38 @@ def _measured(asked: Asked, rules: Rules) -> Iterator[Results]:
         return
     command = " ".join(["poolcli", *map(shlex.quote, sys.argv[1:])])
     machine, created = environment(), datetime.now(UTC).isoformat(timespec="seconds")
-    arrays = _arrays(asked.inputs or [])
+    hidden = talk.quiet or sys.stderr is None or not sys.stderr.isatty()
+    to = None if hidden else report.console(stderr=True)
+    if asked.processes != 1:
+        runs: list[Results] = []
+        for _ in track(range(asked.processes or 1), "processes", console=to, transient=True, disable=hidden):
+            runs.append(_alone(asked, rules, inputs))
+            yield replace(results.merged(runs), command=command, created=created)
+        return
+    arrays = _arrays(inputs, asked.layout)
     grid = _grid(asked, arrays)
     done: list[Timing] = []
-    hidden = asked.quiet or sys.stderr is None or not sys.stderr.isatty()
-    to = None if hidden else report.console(stderr=True)
-    timed = _timed(asked, rules, grid, arrays)
+    timed = _timed(asked, rules, talk, grid, arrays)
     for timings in track(timed, "cases", len(grid), console=to, transient=True, disable=hidden):
         done += timings
         yield results.Results(machine, command, created, tuple(done))
 
 
-def _arrays(names: list[str]) -> dict[Size, Any]:
-    """Return what the files called *names* hold, by their sizes."""
+def _alone(asked: Asked, rules: Rules, inputs: list[str]) -> Results:
+    """Return what a fresh process measures: memory lies elsewhere, and other moments are met."""
+    from poolcli.measure import document
+
+    asked = replace(asked, processes=1, export=(), plot=(), baseline=None, preset=None)
+    words = [*options.words(asked), *options.words(rules), "--json", "-q", "--", *inputs]
+    line = [sys.executable, "-m", "poolcli", "bench", *words]
+    done = subprocess.run(line, stdout=subprocess.PIPE, check=False)  # noqa: S603 -- our own program, no shell
+    if done.returncode not in {0, 3} or not done.stdout:
+        raise InputError(f"a process of the benchmark must end with 0, got {done.returncode}")
+    return document.from_json(done.stdout)
+
+
+def _arrays(names: list[str], asked: str | None) -> dict[Size, Any]:
+    """Return what the files called *names* hold, by their sizes; the layout of tensors may be *asked* for."""
     from poolcli.core import layouts
     from poolcli.jobs.page import PICTURE_LAYOUTS
     from poolcli.jobs.request import MAX_PIXELS
@@ -190,10 +226,11 @@ def _arrays(names: list[str]) -> dict[Size, Any]:
         try:
             content = contents.decode(files.read(name), max_pixels=MAX_PIXELS)
             header = content.header
-            layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else layouts.told(header.shape).letters
+            layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else None
+            letters = layout or layouts.resolve(asked, header.shape).letters
         except PoolError as error:
             raise error.about(files.shown(name)) from error
-        found[cases.Size(header.shape, layout, header.dtype, name)] = content.pixels
+        found[cases.Size(header.shape, letters, header.dtype, name)] = content.pixels
     return found
 
 
@@ -210,21 +247,24 @@ def _grid(asked: Asked, files: Iterable[Size]) -> tuple[Case, ...]:
     return cases.grid(sizes, methods, windows, threads)
 
 
-def _timed(asked: Asked, rules: Rules, grid: Sequence[Case], arrays: dict[Size, Any]) -> Iterable[tuple[Timing, ...]]:
+def _timed(
+    asked: Asked, rules: Rules, talk: Talk, grid: Sequence[Case], arrays: dict[Size, Any]
+) -> Iterable[tuple[Timing, ...]]:
     """Return what times the cases of *grid* one after the other."""
-    from poolcli.measure import bench, peers, stages
+    from poolcli.measure import bench as timing
+    from poolcli.measure import peers, stages
 
     engines, chosen = asked.engine.split(","), peers.select(asked.peers)
     if asked.phase == "e2e":
         return stages.timed(grid, engines[0], rules)
     for peer in chosen:
-        if peer.lacking and not asked.quiet:
+        if peer.lacking and not talk.quiet:
             report.say(f"warning: peer {peer.name} is left out: pip install {peer.lacking}")
 
     def load(size: Size) -> Any:
-        return arrays[size] if size in arrays else bench.noise(size, asked.seed)
+        return arrays[size] if size in arrays else timing.noise(size, asked.seed)
 
-    return bench.run(grid, engines=engines, peers=chosen, rules=rules, load=load)
+    return timing.run(grid, engines=engines, peers=chosen, rules=rules, load=load)
 
 
 def _read(name: str) -> Results:
@@ -242,19 +282,19 @@ def _export(asked: Asked, found: Results) -> None:
     from poolcli.media import files
 
     forms = {".json": document.to_json, ".csv": tables.to_csv, ".md": tables.to_markdown}
-    for path in asked.export or []:
+    for path in asked.export:
         files.write(path, [forms[_suffix(path)](found).encode()], overwrite=True)
 
 
-def _show(asked: Asked, found: Results) -> None:
+def _show(asked: Asked, talk: Talk, found: Results) -> None:
     from poolcli.measure import document, tables
     from poolcli.media import files
 
-    for path in asked.plot or []:
+    for path in asked.plot:
         from poolcli.measure.plot import draw
 
         files.write(path, [draw(found, _suffix(path).removeprefix("."))], overwrite=True)
-    if asked.json:
+    if talk.json:
         report.print_bytes(document.to_json(found).encode())
         return
     if asked.preset is not None:
@@ -265,13 +305,17 @@ def _show(asked: Asked, found: Results) -> None:
 
 
 def _warn(found: Results) -> None:
-    """Say what is wrong with single records, and once how many cannot be trusted."""
+    """Say what is wrong with records, a thing once, and how many cannot be trusted."""
+    cases_of: dict[str, list[str]] = {}
     for timing in found.timings:
-        where = f"{timing.case.token} {timing.contender}"
+        level = "error" if timing.status == "refused" else "warning"
         if timing.status in {"failed", "refused"}:
-            report.say(f"{'error' if timing.status == 'refused' else 'warning'}: {where}: {timing.reason}")
+            cases_of.setdefault(f"{level}: {timing.contender}: {timing.reason}", []).append(timing.case.token)
         if timing.differs:
-            report.say(f"warning: {where}: values differ by {timing.difference:.3g}, more than its rounding explains")
+            said = f"warning: {timing.contender}: values differ by more than its rounding explains"
+            cases_of.setdefault(said, []).append(f"{timing.case.token} by {timing.difference:.3g}")
+    for said, tokens in cases_of.items():
+        report.say(f"{said}: {tokens[0]}" + f" and {len(tokens) - 1} more" * (len(tokens) > 1))
     actions = [timing.advice.action for timing in found.done if timing.advice is not None]
     if actions:
         text = "; ".join(dict.fromkeys(actions))
@@ -279,36 +323,23 @@ def _warn(found: Results) -> None:
 
 
 def _print_table(found: Results) -> None:
-    """Print the table, or one for each case, and with fewer columns, where the terminal is narrow."""
-    from poolcli.measure.tables import COLUMNS
+    """Print the table, with as many of its columns as there is room for; a case is named in its first row."""
+    from poolcli.measure.tables import DETAILS, SUMMARY
 
     rows = [row for row in found.rows if row.timing.status == "done"]
-    shown = [c for c in COLUMNS if c.name not in {"note", "remark"} and any(c.show(row) for row in rows)]
-    to = report.console()
-    whole = _table(shown, rows)
-    if report.fits(whole, to):
-        to.print(whole)
-        return
-    shown = [column for column in shown if column.name not in OF_CASE]
-    for case in dict.fromkeys(row.timing.case for row in rows):
-        report.print_bytes(case.token.encode())
-        own = [row for row in rows if row.timing.case == case]
-        columns = shown
-        for name in LEAST_FIRST.split():
-            if report.fits(_table(columns, own), to):
-                break
-            columns = [column for column in columns if column.name != name]
-        to.print(_table(columns, own))
-
-
-def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
-    made = report.table(None, *(column.title if column.text else f">{column.title}" for column in columns))
+    columns = [*SUMMARY, *(column for column in DETAILS if any(column.show(row) for row in rows))]
+    labels = ["case", *(column.title if column.text else f">{column.title}" for column in columns)]
+    named: set[str] = set()
+    lines = []
     for row in rows:
-        report.add(made, *(column.show(row) for column in columns))
-    return made
+        token = row.timing.case.token
+        lines.append(["" if token in named else token, *(column.show(row) for column in columns)])
+        named.add(token)
+    to = report.console()
+    to.print(report.fitted(to, labels, lines, [column.title for column in reversed(DETAILS)]))
 
 
-def _compare(asked: Asked, old: Results, new: Results) -> bool:
+def _compare(asked: Asked, talk: Talk, old: Results, new: Results) -> bool:
     """Say what became of each timing since the baseline; return whether any is a regression."""
     from poolcli.measure import baseline
 
@@ -320,5 +351,5 @@ def _compare(asked: Asked, old: Results, new: Results) -> bool:
         p = "" if verdict.p is None else f"{verdict.p:.2g}"
         timing = verdict.timing
         report.add(made, timing.case.token, timing.contender, verdict.outcome, change, p, verdict.reason)
-    report.console(stderr=asked.json).print(made)
+    report.console(stderr=talk.json).print(made)
     return any(verdict.outcome == "regression" for verdict in verdicts)

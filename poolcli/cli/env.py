@@ -7,23 +7,24 @@ import platform
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from poolcli import __version__
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
+from poolcli.cli.options import Talk
 from poolcli.core import cache
 from poolcli.jobs.records import SCHEMA
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
 
-@app.command(help=COMMANDS["env"])
-def env(json: options.Json = False) -> int:
+@options.command(app, COMMANDS["env"], "poolcli env", "poolcli env --json", "NUMBA_CPU_NAME=generic poolcli env")
+def env(talk: Annotated[Talk, "json"]) -> int:
     found = _environment()
-    if json:
+    if talk.json:
         report.print_json({"schema": SCHEMA, **found}, indent=2)
         return 0
     made = report.table(None, "what", "is")
@@ -37,7 +38,10 @@ def env(json: options.Json = False) -> int:
 def _environment() -> dict[str, Any]:
     from poolcli.core.threads import usable_cpus
     from poolcli.measure.environment import cpu_model, installed_version
+    from poolcli.measure.peers import LIBRARIES
 
+    peers = {library.distributions[0] for library in LIBRARIES.values()}
+    required, optional = _required(), _required(optional=True)
     return {
         "poolcli": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -46,18 +50,18 @@ def _environment() -> dict[str, Any]:
         "usable_cpus": usable_cpus(),
         "threads": usable_cpus(),
         "cache": str(cache.folder()),
-        "packages": {name: installed_version(name) for name in _required()},
-        "optional": {name: installed_version(name) for name in _required(optional=True)},
+        "packages": {name: installed_version(name) for name in sorted(required)},
+        "optional": {name: installed_version(name) for name in sorted(optional | peers - required)},
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")},
         "terminal": {"stdout": sys.stdout.isatty(), "stderr": sys.stderr.isatty()},
     }
 
 
-def _required(*, optional: bool = False) -> list[str]:
+def _required(*, optional: bool = False) -> set[str]:
     """Return the packages that the installed metadata names, or those of its extras."""
     try:
         lines = requires("poolcli") or []
     except PackageNotFoundError:
         lines = []
     names = {re.split(r"[^\w.-]", line)[0] for line in lines if ("extra ==" in line) == optional}
-    return sorted(names - {"poolcli"})
+    return names - {"poolcli"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import print_exc
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=
 Files = Annotated[
     list[str] | None, typer.Argument(metavar="FILE...", help="Files, or - for stdin.", rich_help_panel="Input")
 ]
+LEAST_FIRST = ("orientation", "frames", "bits", "layout", "bytes", "mode", "format")
 Formats = Annotated[
     bool, typer.Option("--formats", help="List the formats and what they hold.", rich_help_panel="Output")
 ]
@@ -46,33 +48,47 @@ def info(
         return _formats(json=talk.json)
     if not inputs:
         raise UsageError("info must be given files, or --formats")
-    codes, rows = [], []
+    codes, shown = [], []
     for name in inputs:
-        row: dict[str, Any] = {}
+        rows: list[dict[str, Any]] = []
         failure = None
         try:
-            row = _look(name, window, request)
-            rows.append(row)
+            rows = _look(name, window, request)
+            shown += rows
         except PoolError as error:
             named = error.about(files.shown(name))
+            if talk.debug:
+                print_exc()
             report.say_error(named.message, named.hint)
             codes.append(named.exit_code)
             failure = records.as_error(named)
         if talk.json:
             status = "failed" if failure else "done"
-            report.print_json({"schema": SCHEMA, "status": status, "input": name, **row, "error": failure})
-    if rows and not talk.json:
-        _show(rows)
+            held = {"arrays": rows} if len(rows) > 1 else rows[0] if rows else {}
+            report.print_json({"schema": SCHEMA, "status": status, "input": name, **held, "error": failure})
+    if shown and not talk.json:
+        labels = list(dict.fromkeys(label for row in shown for label in row))
+        to = report.console()
+        cells = [[_cell(label, row.get(label)) for label in labels] for row in shown]
+        to.print(report.fitted(to, labels, cells, LEAST_FIRST))
     return records.worst(codes)
 
 
-def _look(name: str, window: Window | None, request: Request) -> dict[str, Any]:
+def _look(name: str, window: Window | None, request: Request) -> list[dict[str, Any]]:
+    """Return a row for each array that a file holds."""
     from poolcli.media import contents
 
     data = files.read(name)
-    header = contents.look(data, key=request.key, max_pixels=request.max_pixels).header
+    keys = contents.keys(data) if request.key is None else [request.key]
+    return [_row(name, data, key, window, request) for key in keys]
+
+
+def _row(name: str, data: bytes, key: str | None, window: Window | None, request: Request) -> dict[str, Any]:
+    from poolcli.media import contents
+
+    header = contents.look(data, key=key, max_pixels=request.max_pixels).header
     row = {
-        "name": name,
+        "name": name if key is None else f"{name} --key {key}",
         "format": header.format,
         "shape": list(header.shape),
         "dtype": header.dtype,
@@ -88,11 +104,6 @@ def _look(name: str, window: Window | None, request: Request) -> dict[str, Any]:
         plan = window.plan(tuple(header.shape[axis] for axis in resolved.pooled))
         row |= {"layout": resolved.letters, "out": list(resolved.replaced(header.shape, plan.out))}
     return row
-
-
-def _show(rows: list[dict[str, Any]]) -> None:
-    labels = list(dict.fromkeys(label for row in rows for label in row))
-    report.show_rows(labels, [[_cell(label, row.get(label)) for label in labels] for row in rows])
 
 
 def _cell(label: str, value: Any) -> str:

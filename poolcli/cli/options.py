@@ -15,7 +15,7 @@ from poolcli.core.settings import setting
 from poolcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from dataclasses import Field
 
 PANELS = ("Window", "Input", "Output", "Picture", "Run", "Talk")
@@ -41,16 +41,20 @@ class Talk:
     show: bool = setting("Talk", "Print the result, up to 1,000 elements, and write nothing.", default=False)
     json: bool = setting("Talk", "Print JSON: one object for each input, or one document.", default=False)
     quiet: bool = setting("Talk", "Errors only on stderr.", default=False, short="-q")
-    verbose: bool = setting("Talk", "Say which engine ran and why.", default=False, short="-v")
+    verbose: bool = setting(
+        "Talk", "Say which engine ran and why, what is skipped, and what is ignored.", default=False, short="-v"
+    )
     debug: bool = setting("Talk", "Show the traceback of an error.", default=False)
 
 
-def command(app: typer.Typer, help: str, *examples: str, more: str = "") -> Callable[[Callable[..., int]], Any]:
+def command(
+    app: typer.Typer, help: str, *examples: str, more: str = "", cls: type[TyperCommand] | None = None
+) -> Callable[[Callable[..., int]], Any]:
     """Return what makes a command of a function: its records become options, *more* and *examples* end its help."""
     end = "\n".join([*([more] if more else []), "Examples:", *(f"  {line}" for line in examples)])
 
     def made(function: Callable[..., int]) -> Any:
-        return app.command(cls=Command, help=help, epilog=end)(spelled_out(function))
+        return app.command(cls=cls or Command, help=help, epilog=end)(spelled_out(function))
 
     return made
 
@@ -138,20 +142,28 @@ def _option(one: Field[Any]) -> Any:
     )
 
 
-def completion(choices: Iterable[str]) -> Callable[[str], list[Any]]:
-    """Return what offers the *choices* that begin as a word does."""
-    offered = list(choices.items()) if isinstance(choices, dict) else [(choice, "") for choice in choices]
+def words(record: Any) -> list[str]:
+    """Return the command line of what a *record* has other than its defaults."""
+    line = []
+    for one in _settings(record):
+        value = getattr(record, one.name)
+        if value not in {one.default, None}:
+            name = one.metadata["long"] or f"--{one.name.replace('_', '-')}"
+            line += [word for each in (value if isinstance(value, tuple) else [value]) for word in (name, str(each))]
+    return line
+
+
+def completion(choices: Any) -> Callable[[str], list[Any]]:
+    """Return what offers the *choices* that begin as a word, or as the last in a list with commas, does."""
 
     def complete(incomplete: str) -> list[Any]:
-        return [(name, about) if about else name for name, about in offered if name.startswith(incomplete)]
+        found = choices() if callable(choices) else choices
+        head, comma, last = incomplete.rpartition(",")
+        names = [name for name in found if name.startswith(last)]
+        offered = [head + comma + name for name in names]
+        return list(zip(offered, map(found.get, names), strict=True)) if isinstance(found, dict) else offered
 
     return complete
-
-
-# For commands that do not take records yet
-Json = Annotated[bool, _option(Talk.__dataclass_fields__["json"])]
-Quiet = Annotated[bool, _option(Talk.__dataclass_fields__["quiet"])]
-Debug = Annotated[bool, _option(Talk.__dataclass_fields__["debug"])]
 
 
 class Command(TyperCommand):

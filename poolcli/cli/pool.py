@@ -12,7 +12,7 @@ from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.errors import InputError, PoolError, UsageError
 from poolcli.jobs.expect import Expect
-from poolcli.jobs.request import Output, Request
+from poolcli.jobs.request import LAYOUTS, Output, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
 SHOWN = 1000  # elements that --show prints at most
-LAYOUTS = """\
-Layouts:  D H W L T are pooled, N B C are not, in any order; for example
-  HW     1080x1920        a matrix           L      96000            a recording
-  HWC    1080x1920x3      a colour picture   NCL    8x2x96000        recordings
-  CHW    64x56x56         feature maps       NLC    8x96000x2        the same
-  NCHW   8x64x56x56       a batch of them    NTC    8x512x768        tokens
-  NHWC   8x56x56x64       the same           DHW    64x256x256       a volume
-  NCDHW  1x16x64x56x56    feature volumes    NDHWC  1x64x56x56x16    the same
-"""
+_ROWS = [f"{letters:<7}{shape:<17}{what}" for letters, (shape, what) in LAYOUTS.items()]
+LAYOUTS_HELP = "\n".join(
+    [
+        "Layouts:  D H W L T are pooled, N B C are not, in any order; for example",
+        *(f"  {left:<43}{right}" for left, right in zip(_ROWS[:6], _ROWS[6:], strict=True)),
+        "",
+    ]
+)
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT...", help="Files, or - for stdin.", rich_help_panel="Input")
@@ -46,7 +45,7 @@ Inputs = Annotated[
     "poolcli pool photo.png -m avg -k 4 -o small.png",
     "poolcli pool maps.npy --layout NCHW -k 3 -s 2 -p 1 -o pooled.npy",
     "cat photo.jpg | poolcli pool - -m avg -F png -o - > half.png",
-    more=LAYOUTS,
+    more=LAYOUTS_HELP,
 )
 def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None, talk: Talk) -> int:
     from poolcli.jobs import records, runner
@@ -121,7 +120,7 @@ def _one_stdout(jobs: list[Job], talk: Talk) -> None:
 
 def _tell(record: Record, array: NDArray[Any] | None, talk: Talk, said: set[str]) -> None:
     """Say what a person should know of a record, and deliver what was asked for."""
-    report.talk(record, quiet=talk.quiet, verbose=talk.verbose, said=said)
+    report.talk(record, talk, said)
     if talk.verbose and record.job.level > 1:
         method = record.request.method
         report.say(f"level {record.job.level}: from {'the input' if method.nests else 'unrounded levels before it'}")

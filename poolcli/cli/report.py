@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from poolcli.cli.options import Talk
     from poolcli.core.axes import Axis
     from poolcli.core.engines import Choice
     from poolcli.jobs.records import Record
@@ -58,11 +59,13 @@ def say_error(message: str, hint: str | None = None) -> None:
         say(f"hint: {in_options(hint)}")
 
 
-def talk(record: Record, *, quiet: bool, verbose: bool, said: set[str]) -> None:
+def talk(record: Record, to: Talk, said: set[str]) -> None:
     """Say what a person should know of one record; what was *said* of options is not said again."""
     if record.error is not None:
+        if to.debug:
+            say(record.error.trace)
         say_error(record.error.message, record.error.hint)
-    if quiet:
+    if to.quiet:
         return
     for warning in record.warnings:
         say(f"warning: {shown(record.job.input)}: {warning}")
@@ -70,7 +73,7 @@ def talk(record: Record, *, quiet: bool, verbose: bool, said: set[str]) -> None:
         if note not in said:
             said.add(note)
             say(f"warning: {shown(record.job.input)}, and others like it: {note}")
-    if verbose and record.job.skip is not None:
+    if to.verbose and record.job.skip is not None and not to.dry_run:
         say(f"skipped: {shown(record.job.input)}: {record.job.skip}")
 
 

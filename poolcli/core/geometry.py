@@ -13,7 +13,7 @@ from poolcli.errors import InputError, UsageError
 LARGEST = 2**31 - 1  # of a window value; sizes themselves are unbounded
 LONGEST = 2**20  # result that is longer than its input
 SAME = ("same", "same-lower")
-EACH = "N, or one for each pooled axis, as 3x2 or 3x3x3"
+EACH = "N, or RxC: one for each pooled axis, as 3x2 or 3x3x3"
 PADDING = "N, one for each axis (1x2), T,R,B,L, BEFORE:AFTER for each (1:0x2:2), same or same-lower"
 
 EDGES = ("drop", "partial", "error")
@@ -336,7 +336,7 @@ def per_axis(name: str, value: object, *, least: int, absent: bool = False) -> t
         parts = (parts,)
     if not parts:
         raise UsageError(f"{name} must be one int or one for each pooled axis, got {value!r}")
-    return tuple(None if absent and part is None else _whole(name, part, least, value) for part in parts)
+    return tuple(None if absent and part is None else _whole(name, part, least, value, form=EACH) for part in parts)
 
 
 def _paddings(value: object) -> tuple[Pair, ...] | str:
@@ -366,7 +366,7 @@ def _pair(part: object, value: object) -> Pair:
     return before, after
 
 
-def _whole(name: str, part: object, least: int, value: object, *, most: int = LARGEST) -> int:
+def _whole(name: str, part: object, least: int, value: object, *, most: int = LARGEST, form: str = "") -> int:
     if isinstance(part, str):
         digits = part.strip()
         number = int(digits) if digits.isascii() and digits.lstrip("+-").isdigit() and len(digits) < 4000 else None
@@ -377,7 +377,8 @@ def _whole(name: str, part: object, least: int, value: object, *, most: int = LA
             number = None
     if number is None or not least <= number <= most:
         shown = str(value)[:40] if isinstance(value, str) else f"{value!r:.40}"
-        form = "a whole number" if number is None else "a number"
+        kind = "a whole number" if number is None else "a number"
         quoted = repr(shown) if isinstance(value, str) else shown
-        raise UsageError(f"{name} must be {form} from {least} to {most}, got {quoted}")
+        hint = form if number is None and isinstance(value, str) else None
+        raise UsageError(f"{name} must be {kind} from {least} to {most}, got {quoted}", hint)
     return number

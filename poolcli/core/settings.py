@@ -19,7 +19,7 @@ def setting(
     short: str | None = None,
     long: str | None = None,
     metavar: str | None = None,
-    choices: Iterable[str] = (),
+    choices: Iterable[str] | Callable[[], Iterable[str]] = (),
 ) -> Any:
     """Return a dataclass field; without *default* it must be given.
 
@@ -38,7 +38,7 @@ def setting(
     metavar
         What the value is called; none for a flag.
     choices
-        What completion offers; a mapping adds a summary to each.
+        What completion offers, or what returns it; a mapping adds a summary to each.
     """
     said = {"help": help, "panel": panel, "short": short, "long": long, "metavar": metavar, "choices": choices}
     return field(metadata=said) if default is MISSING else field(default=default, metadata=said)
@@ -50,6 +50,24 @@ def settle(record: object, **parsers: Callable[[str], object]) -> None:
         value = getattr(record, name)
         if isinstance(value, str):
             object.__setattr__(record, name, parse(value))
+
+
+def number(name: str, value: object, kind: type[int | float], least: float) -> Any:
+    """Return the finite number from *least* that *value*, a number or text, stands for.
+
+    Raises
+    ------
+    UsageError
+        It stands for none.
+    """
+    try:
+        found = kind(str(value))
+    except ValueError:
+        found = -1
+    if not least <= found < float("inf"):
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{name} must be {what} from {least}, got {value!r}")
+    return found
 
 
 def whole(name: str, value: object) -> int:

@@ -300,9 +300,9 @@ class Batch:
         except Dropped:
             raise
         except Exception as error:  # noqa: BLE001 -- one failure, even a bug, never stops the rest
-            record = runner.failed(job, self._request, BugError(f"bug: {type(error).__name__}: {error}", "debug=True"))
-            record.error.__cause__ = error  # type: ignore[union-attr]  # a failed record has one
-            return record
+            bug = BugError(f"bug: {type(error).__name__}: {error}", "debug=True")
+            bug.__cause__ = error
+            return runner.failed(job, self._request, bug)
 
     def _write(self, job: Job, name: str, buffers: Sequence[Buffer], *, overwrite: bool) -> int:
         self._check_open()

@@ -79,7 +79,11 @@ def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
         if job.level == 1 or job.input not in made
     ]
     sides = _sides(jobs, output, several=several)
-    check([*(job for job in jobs if job.skip is None), *sides])
+    check(
+        [*(job for job in jobs if job.skip is None), *sides],
+        kinds="output='DIR/{name}{ext}' keeps both",
+        twins="output='DIR/{dir}/{name}' keeps both",
+    )
     jobs = [_beside(job, output.exists) for job in jobs]
     if not sides or jobs[0].skip is not None:
         return jobs
@@ -143,9 +147,11 @@ def identity(name: str) -> tuple[int, int] | None:
 def check(
     jobs: Iterable[Job],
     *,
+    kinds: str,
+    twins: str,
     identity: Callable[[str], object | None] = identity,
 ) -> None:
-    """Refuse outputs that collide or are inputs."""
+    """Refuse outputs that are inputs, or that collide; *kinds* is what helps a.jpg and a.png, *twins* equal names."""
     jobs = list(jobs)
     taken: dict[str, str] = {}
     sources = {key for job in jobs if (key := identity("/dev/stdin" if job.input == "-" else job.input))}
@@ -157,7 +163,7 @@ def check(
         if name in taken:
             raise UsageError(
                 f"outputs must differ, got {shown} for {files.shown(taken[name])} and {files.shown(job.input)}",
-                "names with {dir}, {name} or {stem} differ",
+                twins if os.path.basename(taken[name]) == os.path.basename(job.input) else kinds,
             )
         taken[name] = job.input
         if identity(job.output) in sources:
@@ -167,7 +173,7 @@ def check(
 def _job(name: str, asked: Output, request: Request, level: int, *, several: bool) -> Job:
     output, format_ = asked.output, asked.format
     default = DEFAULT if asked.levels is None else LEVELS
-    if output is None and name == "-":
+    if output is None and (name == "-" or files.is_pipe(name)):
         output = "-"
     if output == "-":
         if several:

@@ -32,6 +32,28 @@ EXISTS = ("error", "skip", "newer", "overwrite")
 LEVELS = "{stem}.{method}{kernel}.{level}{ext}"
 FIELDS = ("stem", "name", "ext", "dir", "method", "kernel", "stride", "level")
 PLACES = " ".join(f"{{{name}}}" for name in FIELDS)
+LAYOUTS = {  # those that people ask for; any order of the letters will do
+    "HW": ("1080x1920", "a matrix"),
+    "HWC": ("1080x1920x3", "a colour picture"),
+    "CHW": ("64x56x56", "feature maps"),
+    "NCHW": ("8x64x56x56", "a batch of them"),
+    "NHWC": ("8x56x56x64", "the same"),
+    "NCDHW": ("1x16x64x56x56", "feature volumes"),
+    "L": ("96000", "a recording"),
+    "NCL": ("8x2x96000", "recordings"),
+    "NLC": ("8x96000x2", "the same"),
+    "NTC": ("8x512x768", "tokens"),
+    "DHW": ("64x256x256", "a volume"),
+    "NDHWC": ("1x64x56x56x16", "the same"),
+}
+LAYOUT_NOTES = {letters: f"{what}, as {shape}" for letters, (shape, what) in LAYOUTS.items()}
+METHOD_NOTES = {row.name: row.summary for row in methods.METHODS.values()}
+
+
+def _dtypes() -> tuple[str, ...]:
+    from poolcli.core.dtypes import NAMES  # brings NumPy, which help does without
+
+    return NAMES
 
 
 @dataclass(frozen=True)
@@ -44,11 +66,15 @@ class Request:
         default="max",
         short="-m",
         metavar="NAME",
-        choices={row.name: row.summary for row in methods.METHODS.values()},
+        choices=METHOD_NOTES,
     )
     window: Window = field(default_factory=Window)
     layout: str | None = setting(
-        "Input", "Axes of a tensor, as CHW: D H W L T are pooled, N B C are not.", default=None, metavar="LETTERS"
+        "Input",
+        "Axes of a tensor, as CHW: D H W L T are pooled, N B C are not.",
+        default=None,
+        metavar="LETTERS",
+        choices=LAYOUT_NOTES,
     )
     key: str | None = setting("Input", "Which array of an .npz.", default=None, metavar="NAME")
     max_pixels: int = setting("Input", "Refuse larger pictures; K, M and G count.", default="1G", metavar="N")
@@ -60,7 +86,11 @@ class Request:
     lengths: str | None = setting("Input", ".npy: how long each of N sequences is.", default=None, metavar="FILE")
     strict: bool = setting("Input", "Refuse what else is read with a warning, as damaged data.", default=False)
     dtype: str | None = setting(
-        "Output", "Of the result, as uint8 or f32; rounds and saturates.", default=None, metavar="NAME"
+        "Output",
+        "Of the result, as uint8 or f32; rounds and saturates.",
+        default=None,
+        metavar="NAME",
+        choices=_dtypes,
     )
     rounding: str = setting(
         "Output",

@@ -143,7 +143,10 @@ def run(
 
 def failed(job: Job, request: Request, error: PoolError) -> Record:
     """Return the record of a job that *error* ended; the error names its output or its input."""
+    from traceback import format_exception
+
     named = error.about(files.shown((error.exit_code == 4 and job.output) or job.input))
+    named.trace = "".join(format_exception(error)).rstrip()
     if isinstance(error.__cause__, OSError):  # a new one: the old one's traceback would hold the arrays of this job
         named.__cause__ = OSError(error.__cause__.errno, error.__cause__.strerror)
     return Record("failed", job, request, error=named)

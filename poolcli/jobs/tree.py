@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class Rules:
     )
     max_depth: int | None = setting("Input", "Folders to go into: 1 is SRC alone.", default=None, metavar="N")
     hidden: bool = setting("Input", "Names that begin with a dot, too.", default=False)
+    keep_root: bool = setting("Output", "Put the name of each SRC, too, below DST.", default=False)
     files_from: str | None = setting("Input", "More inputs, one a line; - for stdin.", default=None, metavar="FILE")
     null: bool = setting("Input", "The names in --files-from end with NUL.", default=False, short="-0")
 
@@ -118,7 +119,9 @@ def find(sources: Sequence[str], rules: Rules) -> Iterator[Found]:
         raise UsageError("sources must be folders or files, got -", "files_from=- reads their names, pool - a picture")
     for source in sources:
         if os.path.isdir(source):
-            yield from _walk(source, rules)
+            root = os.path.basename(os.path.abspath(source)) if rules.keep_root else ""
+            for one in _walk(source, rules):
+                yield replace(one, below=os.path.join(root, one.below))
         else:
             yield _look(source, os.path.basename(source), named=True)
     for path in listed(rules.files_from, null=rules.null) if rules.files_from is not None else ():
@@ -162,7 +165,7 @@ def _look(path: str, below: str, *, named: bool) -> Found:
 
 
 def listed(name: str, *, null: bool) -> list[str]:
-    """Return the paths in a list, one a line, or each ended by NUL; ``-`` is standard input."""
+    """Return the paths in a list, one a line, whose end may be Windows's, or each ended by NUL; ``-`` is stdin."""
     try:
         if name != "-":
             with open(name, "rb") as file:  # may be a pipe of the shell's: <(...)
@@ -174,7 +177,8 @@ def listed(name: str, *, null: bool) -> list[str]:
             data = sys.stdin.buffer.read()
     except OSError as error:
         raise UsageError(f"{files.shown(name)}: {files.fact(error)}") from error
-    return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
+    paths = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(path) for path in paths if path]
 
 
 def plan_jobs(
@@ -202,10 +206,14 @@ def plan_jobs(
             if below.startswith((os.sep, os.pardir + os.sep)) or below in {os.curdir, os.pardir}:
                 raise UsageError(f"template must stay below the output folder, got {files.shown(below)}")
             target = os.path.join(destination, below)
-            jobs[one.path, one.below] = Job(
-                one.path, target, _format(one, target, template, format), one.stamp, several=True
-            )
-    naming.check(jobs.values(), identity=identity)
+            form = _format(one, target, template, format)
+            jobs[one.path, one.below] = Job(one.path, target, form, one.stamp, several=True)
+    naming.check(
+        jobs.values(),
+        kinds="template='{dir}/{name}{ext}' keeps both",
+        twins="keep_root=True keeps both" if "{dir}" in template else "{dir} in the template keeps both",
+        identity=identity,
+    )
     return list(jobs.values())
 
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from poolcli.errors import UsageError
-from poolcli.measure.stats import mann_whitney
+from poolcli.measure import stats
+from poolcli.measure.results import LIMIT
 
 if TYPE_CHECKING:
+    from poolcli.measure.cases import Case
     from poolcli.measure.environment import Environment
     from poolcli.measure.results import Results, Timing
 
 # A change is beyond what is allowed, significant, and between comparable environments; or within what is allowed.
 Outcome = Literal["regression", "improvement", "unchanged", "inconclusive"]
 
+ONE = "one process says nothing of the next: --processes 3"
 MINOR = ("python", "numpy", "numba")  # their major.minor must agree
 
 
@@ -26,32 +29,57 @@ class Verdict:
     timing: Timing
     outcome: Outcome
     reason: str = ""  # why it is inconclusive
-    change: float | None = None  # new median over old, less one
-    p: float | None = None  # two-sided, of Mann and Whitney's test
+    change: float | None = None  # new time over old, less one, and less what the copy beside it changed, too
+    p: float | None = None  # two-sided, of Student's test over the medians of processes
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    fail_over: float
+    alpha: float
 
 
 def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float = 0.01) -> tuple[Verdict, ...]:
-    """Return a verdict on each timing of poolcli in *new*, against the one of the same case in *old*."""
-    before = {(t.case, t.contender): t for t in old.done}
+    """Return a verdict on each timing of poolcli in *new*, against the one of the same case in *old*.
+
+    Samples of one process say nothing of the next, which lies elsewhere in memory: medians of processes are compared.
+    """
+    before, after = ({(t.case, t.contender): t for t in results.done} for results in (old, new))
     unlike = ", ".join(differences(old.environment, new.environment))
     reason = f"another environment: {unlike}" if unlike else ""
-    return tuple(_verdict(before.get((t.case, t.contender)), t, reason, fail_over, alpha) for t in new.done if t.ours)
+    limits = _Limits(fail_over, alpha)
+    return tuple(
+        _verdict(before.get((t.case, t.contender)), t, reason, limits, _drift(before, after, t.case))
+        for t in new.done
+        if t.ours
+    )
 
 
-def _verdict(old: Timing | None, new: Timing, unlike: str, fail_over: float, alpha: float) -> Verdict:
+def _drift(before: dict[tuple[Case, str], Timing], after: dict[tuple[Case, str], Timing], case: Case) -> float:
+    """Return by how much the copy of a case takes longer, as a logarithm; 0 where it was not timed."""
+    old, new = before.get((case, LIMIT)), after.get((case, LIMIT))
+    if old is None or new is None or not min(*old.medians, *new.medians):
+        return 0.0
+    return stats.log_mean(new.medians) - stats.log_mean(old.medians)
+
+
+def _verdict(old: Timing | None, new: Timing, unlike: str, limits: _Limits, drift: float) -> Verdict:
     if old is None:
         return Verdict(new, "inconclusive", "not in the baseline")
-    if old.lower_bound or new.lower_bound or not old.summary.median:
+    first, second = old.medians, new.medians
+    if old.lower_bound or new.lower_bound or not min(*first, *second):
         return Verdict(new, "inconclusive", "not run to its end, or too short to be measured")
-    change, p = new.summary.median / old.summary.median - 1, mann_whitney(old.times, new.times)
-    if unlike:
-        return Verdict(new, "inconclusive", unlike, change, p)
-    if 1 / (1 + fail_over) <= 1 + change <= 1 + fail_over:
-        return Verdict(new, "unchanged", "", change, p)
-    if p < alpha:
-        return Verdict(new, "regression" if change > 0 else "improvement", "", change, p)
-    why = f"not significant: p = {p:.2g} of {len(old.times)} and {len(new.times)} runs"
-    return Verdict(new, "inconclusive", why, change, p)
+    raw = stats.log_mean(second) - stats.log_mean(first)
+    shift = raw - (math.copysign(min(abs(drift), abs(raw)), raw) if drift * raw > 0 else 0)  # the machine's part
+    change = math.expm1(shift)
+    p = stats.student(first, second, shift) if min(len(first), len(second)) > 1 else None
+    within, significant = abs(shift) <= math.log1p(limits.fail_over), p is not None and p < limits.alpha
+    doubt = unlike or next((f"unstable: {t.advice.fact}" for t in (old, new) if t.advice is not None), "")
+    if not (doubt or within or significant):
+        doubt = f"not significant: p = {p:.2g} of {len(first)} and {len(second)} processes" if p else ONE
+    if doubt:
+        return Verdict(new, "inconclusive", doubt, change, p)
+    return Verdict(new, "unchanged" if within else "regression" if change > 0 else "improvement", "", change, p)
 
 
 def differences(old: Environment, new: Environment) -> tuple[str, ...]:

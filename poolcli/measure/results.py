@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from poolcli.measure import stats
@@ -30,6 +31,7 @@ class Timing:
     reason: str = ""  # why it is not done
     times: tuple[float, ...] = ()  # seconds of every sample, in the order of the runs
     first_call: float | None = None  # seconds on the crop: loading, compiling
+    processes: tuple[int, ...] = ()  # how many samples each process took, where there were several
     lower_bound: bool = False  # the one sample is the call on the crop, which already took longer than allowed
     difference: float | None = None  # the largest from poolcli on the crop
     tolerance: float | None = None  # what the peer's way of rounding explains of it
@@ -48,6 +50,12 @@ class Timing:
         return stats.summarise(self.times)
 
     @property
+    def medians(self) -> tuple[float, ...]:
+        """The median of each process."""
+        ends = list(accumulate(self.processes or (len(self.times),), initial=0))
+        return tuple(stats.summarise(self.times[start:stop]).median for start, stop in pairwise(ends))
+
+    @property
     def differs(self) -> bool:
         """Whether the values are further from poolcli's than rounding explains."""
         return self.difference is not None and self.tolerance is not None and not self.difference <= self.tolerance
@@ -55,7 +63,9 @@ class Timing:
     @property
     def advice(self) -> stats.Advice | None:
         """Why its time should not be trusted, and what to do."""
-        return stats.advise(self.times) if self.status == "done" and not self.lower_bound else None
+        if self.status != "done" or self.lower_bound:
+            return None
+        return stats.advise_processes(self.medians) if len(self.processes) > 1 else stats.advise(self.times)
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,27 @@ class Results:
     def refused(self) -> tuple[Timing, ...]:
         """The cases that did not fit."""
         return tuple(timing for timing in self.timings if timing.status == "refused")
+
+
+def merged(runs: Sequence[Results]) -> Results:
+    """Return the results of several processes as one: the samples of all where each has some, else the first lack."""
+    found: dict[tuple[Case, str], list[Timing]] = {}
+    for timing in (timing for run in runs for timing in run.timings):
+        found.setdefault((timing.case, timing.contender), []).append(timing)
+    return replace(runs[0], timings=tuple(map(_merged, found.values())))
+
+
+def _merged(timings: list[Timing]) -> Timing:
+    short = next((timing for timing in timings if timing.status != "done" or timing.lower_bound), None)
+    if short is not None or len(timings) == 1:
+        return short or timings[0]
+    return replace(
+        timings[0],
+        times=tuple(time for timing in timings for time in timing.times),
+        processes=tuple(len(timing.times) for timing in timings),
+        user=stats.summarise(tuple(timing.user for timing in timings)).mean,
+        system=stats.summarise(tuple(timing.system for timing in timings)).mean,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +148,7 @@ def _measured(timing: Timing) -> bool:
 def _row(timing: Timing, limit: float | None, ours: float | None, smallest: tuple[int, float] | None) -> Row:
     median, case = timing.summary.median, timing.case
     growth = median / smallest[1] if smallest and smallest[0] < timing.case.elements else None
-    speed_up = median / ours if ours else None
+    speed_up = median / ours if ours and timing.contender != LIMIT else None
     if timing.lower_bound:  # of the crop: no rate follows from it
         return Row(timing, growth=growth, speed_up=speed_up)
     of_limit = limit / median if limit else None

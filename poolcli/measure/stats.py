@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 TICK = 1e-9  # seconds; no clock used here tells less apart
 FEW = 5  # runs below which a spread says nothing
 NOISY = 0.1  # interquartile range over median
+FLOOR = 0.01  # least standard deviation of logarithms of medians from process to process
 MANY = 0.05  # outliers over runs; fewer do not move a median
 
 # |x - median| / MAD beyond ten standard deviations; 1.4826 * MAD estimates one for normal data. The modified
@@ -86,8 +88,30 @@ def advise(samples: Sequence[float]) -> Advice | None:
     return None
 
 
-def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the two-sided p-value that *first* and *second* come from one distribution, by SciPy."""
-    from scipy.stats import mannwhitneyu
+def advise_processes(medians: Sequence[float]) -> Advice | None:
+    """Return why the *medians* of several processes should not be trusted, or None when they agree."""
+    middle = statistics.median(medians)
+    span = (max(medians) - min(medians)) / middle if middle > 0 else 0
+    if span <= NOISY:
+        return None
+    fact = f"the medians of {len(medians)} processes span {span:.0%} of theirs"
+    return Advice(fact, "close other programs, or raise --processes")
 
-    return float(mannwhitneyu(first, second).pvalue)
+
+def log_mean(values: Sequence[float]) -> float:
+    """Return the logarithm of the geometric mean."""
+    return statistics.fmean(map(math.log, values))
+
+
+def student(first: Sequence[float], second: Sequence[float], difference: float) -> float:
+    """Return the two-sided p-value of a *difference* of the mean logarithms of two samples, by Student's test.
+
+    Few values may agree by luck: their standard deviation is taken for 1 % at least.
+    """
+    from scipy.special import stdtr
+
+    freedom = len(first) + len(second) - 2
+    squares = sum((math.log(value) - log_mean(sample)) ** 2 for sample in (first, second) for value in sample)
+    variance = max(squares / freedom, FLOOR**2)
+    error = math.sqrt(variance * (1 / len(first) + 1 / len(second)))
+    return float(2 * stdtr(freedom, -abs(difference) / error))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import math
 import os
 import time
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from poolcli.errors import UsageError
+from poolcli.core.settings import number, setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,25 +26,29 @@ MOST_WARM = 50  # calls that warm up; more would change nothing
 class Rules:
     """When a contender has run enough in one case; `UsageError` where a value is out of range.
 
-    Warm-up calls are repeated for 4 ms before each later sample of a call under 10 ms. *max_time* wins over all but
-    *runs*, and a call on the crop that already takes longer is the last.
+    Warm-up calls are repeated for 4 ms before each later sample of a call under 10 ms. *max_time*, at least
+    *min_time*, wins over all but *runs*, and a call on the crop that already takes longer is the last.
     """
 
-    warmup: int = field(default=1, metadata={"least": 0, "help": "Calls of each contender that do not count."})
-    min_runs: int = field(default=10, metadata={"least": 1, "help": "Fewest runs of a contender."})
-    runs: int | None = field(default=None, metadata={"least": 1, "short": "-r", "help": "Exactly so many runs."})
-    min_time: float = field(
-        default=1.0, metadata={"least": 0, "metavar": "S", "help": "Least seconds of a contender's runs."}
+    warmup: int = setting("Run", "Calls of each contender that do not count.", default=1, metavar="N")
+    min_runs: int = setting("Run", "Fewest runs of a contender.", default=10, metavar="N")
+    runs: int | None = setting("Run", "Exactly so many runs.", default=None, short="-r", metavar="N")
+    min_time: float = setting(
+        "Run", "Least seconds of a contender's runs in a case, which --max-time follows.", default=1.0, metavar="S"
     )
-    max_time: float = field(
-        default=3.0, metadata={"least": 0, "metavar": "S", "help": "Most seconds of a contender in a case; wins."}
+    max_time: float = setting(
+        "Run", "Most seconds of a contender in a case; else three times --min-time.", default=None, metavar="S"
     )
 
     def __post_init__(self) -> None:
-        for rule in fields(self):
-            value, least = getattr(self, rule.name), rule.metadata["least"]
-            if value is not None and not least <= value < math.inf:
-                raise UsageError(f"{rule.name.replace('_', '-')} must be at least {least}, got {value!r}")
+        kinds: dict[str, tuple[type[int | float], float]] = {
+            "warmup": (int, 0), "min_runs": (int, 1), "runs": (int, 1), "min_time": (float, 0), "max_time": (float, 0),
+        }  # fmt: skip
+        values: dict[str, Any] = {name: getattr(self, name) for name in kinds}
+        values |= {name: number(name, v, *kinds[name]) for name, v in values.items() if v is not None}
+        least, most = values["min_time"], values["max_time"]
+        for name, value in (values | {"max_time": 3 * least if most is None else max(most, least)}).items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(slots=True)

@@ -106,6 +106,15 @@ def _found(source: Source, *, upright: bool, indexed: bool) -> Found:
     return Found(turned(source) if upright else tagged(source), upright, indexed)
 
 
+def keys(data: bytes) -> list[str | None]:
+    """Return the names of the arrays that a file holds: None alone for the one of all but an `.npz` of several."""
+    if (format_ := formats.sniff(data[:512])).name != "npz":
+        return [None]
+    with _explained(InputError, "damaged or truncated npz", "its directory is damaged"):
+        found: list[str | None] = _module(format_).keys(data)
+    return found if len(found) > 1 else [None]
+
+
 def decode(data: bytes, *, key: str | None = None, max_pixels: int) -> Content:
     """Return what a file holds, by its content; parameters and errors as `look`."""
     content = look(data, key=key, max_pixels=max_pixels).read()

@@ -70,6 +70,16 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
+def is_pipe(name: str) -> bool:
+    """Whether a name stands for a pipe that is open already, as the shell's ``<(...)`` gives; a FIFO might wait."""
+    if not name.startswith(("/dev/fd/", "/proc/self/fd/")):
+        return False
+    try:
+        return stat.S_ISFIFO(os.stat(name).st_mode)
+    except OSError:
+        return False
+
+
 def peek(name: str) -> tuple[bytes, os.stat_result]:
     """Return the first 512 bytes of a regular file, which tell its format, and its size and times; errors as `read`."""
     with _facts(InputError), _opened(name) as (descriptor, found):
@@ -93,6 +103,9 @@ def _opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def _read_regular(name: str) -> bytes:
+    if is_pipe(name):
+        with open(name, "rb") as pipe:
+            return pipe.read()
     with _opened(name) as (descriptor, before):
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(before.st_size + 1)

@@ -49,6 +49,12 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> list[Buffer]:
     return [file.getbuffer()]
 
 
+def keys(data: bytes) -> list[str]:
+    """Return the names of all arrays."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
 def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_pixels: int) -> npy.Layout:
     """Check a member before it is unpacked: against the limit, and its header against its promised size."""
     if info.file_size > max_pixels * 8 + _HEAD:
@@ -64,6 +70,10 @@ def _choose(archive: zipfile.ZipFile, key: str | None) -> zipfile.ZipInfo:
     # Names of members are only ever compared, never used as paths.
     members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if not members:
+        if any(info.filename.endswith("data.pkl") for info in archive.infolist()):
+            raise InputError(
+                "is a PyTorch archive", "numpy.save('x.npy', torch.load(FILE).numpy()) in Python makes one"
+            )
         raise InputError("holds no array")
     if key is None and len(members) > 1:
         raise InputError(f"holds {len(members)} arrays: {_keys(members)}", "key=NAME")
