@@ -49,11 +49,9 @@ class Asked:
 
     method: str = setting("Window", "Methods.", default="max", short="-m", metavar="NAMES", choices=METHOD_NOTES)
     window: str | None = setting(
-        "Window", "Tokens such as k3s2,k3x2s1p1d2c.", default=None, short="-w", metavar="WINDOWS"
+        "Window", "Tokens such as k3s2,k3x2s1p1d2c; lists have commas.", default=None, short="-w", metavar="WINDOWS"
     )
-    kernel: str | None = setting(
-        "Window", "Kernels with commas between, in place of -w.", default=None, short="-k", metavar="NUMBERS"
-    )
+    kernel: str | None = setting("Window", "Kernels, in place of -w.", default=None, short="-k", metavar="NUMBERS")
     stride: str | None = setting(
         "Window", "Strides, with -k; the kernel if not given.", default=None, short="-s", metavar="NUMBERS"
     )
