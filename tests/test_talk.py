@@ -200,3 +200,197 @@ def test_a_dry_run_ends_with_totals_and_says_what_would_be_replaced(cli):
     assert done.err == "2 files: 2 to do, 1 replaced; 0.0 MB to read\n"
     assert cli("pool", "in/p00.png", "in/p01.png", "-o", "out/", "-n", "-f", "-q").err == ""
     shutil.rmtree("out")
+
+
+# --- messages ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["pool", "p00.png", "-k", "3x"], "N, or RxC: one for each pooled axis, as 3x2 or 3x3x3"),
+        (["pool", "p00.png", "-k", "2,2"], "N, or RxC: one for each pooled axis, as 3x2 or 3x3x3"),
+        (["pool", "p00.png", "-k"], "poolcli pool --help"),
+        (["batch", ".", "-o"], "poolcli batch --help"),
+        (["batch", ".", "-o", "../x", "-I", "*.{png,jpg}"], "braces are the shell's: -I once for each kind"),
+        (["pool", "d/a.png", "d/a.jpg", "-o", "x/", "-F", "png"], "-o 'DIR/{name}{ext}' keeps both"),
+        (["batch", "d", "-o", "../x", "-F", "png"], "--template '{dir}/{name}{ext}' keeps both"),
+        (["batch", "d", "e/d", "-o", "../x", "-F", "npy"], "--template '{dir}/{name}{ext}' keeps both"),
+        (["batch", "e/d", "f/d", "-o", "../x"], "--keep-root keeps both"),
+        (["pool", "-dash.png"], "-- before -dash.png, which is a file, keeps it from being options"),
+        (["pool", "p00.png", "-dash.png"], "-- before -dash.png, which is a file, keeps it from being options"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_refusal_says_what_helps(cli, arguments, hint):
+    pictures(".", 1)
+    for folder in ("d", "e/d", "f/d"):
+        os.makedirs(folder)
+        shutil.copy("p00.png", f"{folder}/a.png")
+    Image.open("p00.png").save("d/a.jpg")
+    shutil.copy("p00.png", "-dash.png")
+    done = cli(*arguments)
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.splitlines()[-1] == f"hint: {hint}"
+
+
+def test_what_is_proposed_for_colliding_names_works(cli):
+    pictures("d", 1)
+    shutil.copytree("d", "e/d")
+    Image.open("d/p00.png").save("d/p00.jpg")
+    assert cli("pool", "d/p00.png", "d/p00.jpg", "-o", "x/{name}{ext}", "-F", "png").code == 0
+    assert sorted(os.listdir("x")) == ["p00.jpg.png", "p00.png.png"]
+    assert cli("batch", "d", "-o", "y", "-F", "png", "--template", "{dir}/{name}{ext}").code == 0
+    os.remove("d/p00.jpg")
+    os.rename("d", "f")
+    assert cli("batch", "e/d", "f", "-o", "z", "--keep-root").code == 0
+    assert (os.listdir("z/d"), os.listdir("z/f")) == (["p00.png"], ["p00.png"])
+
+
+def test_a_pytorch_archive_is_named_and_what_to_do_is_said(cli):
+    import zipfile
+
+    with zipfile.ZipFile("t.pt", "w") as archive:
+        archive.writestr("t/data.pkl", "x")
+    done = cli("pool", "t.pt")
+    assert done.code == 3
+    assert done.err.startswith("error: t.pt: is a PyTorch archive\nhint: numpy.save(")
+
+
+@pytest.mark.parametrize("arguments", [["pool"], ["pool", "-k", "2"]])
+def test_a_picture_on_stdin_that_nothing_asks_for_is_answered_with_a_dash(tmp_path, arguments):
+    pictures(tmp_path, 1)
+    with open(tmp_path / "p00.png", "rb") as file:
+        command = [sys.executable, "-m", "poolcli", *arguments]
+        done = subprocess.run(command, stdin=file, capture_output=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().splitlines()[-1] == "hint: poolcli pool - reads standard input"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="<(...) is bash's")
+def test_a_pipe_of_the_shells_is_read_like_stdin(tmp_path):
+    pictures(tmp_path, 1)
+    pool = f"{sys.executable} -m poolcli"
+    for line in (f"{pool} pool <(cat p00.png) -o x.png -k 4", f"{pool} pool <(cat p00.png) -k 4 -F png > y.png"):
+        done = subprocess.run(["/bin/bash", "-c", line], capture_output=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "x.png").read_bytes() == (tmp_path / "y.png").read_bytes()
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"{pool} info <(cat p00.png)"], capture_output=True, check=True, cwd=tmp_path
+    )
+    assert b"12x8x3" in done.stdout
+
+
+def test_a_list_with_the_line_ends_of_windows_is_taken(cli):
+    pictures("in", 2)
+    with open("list.txt", "w", encoding="ascii", newline="") as file:
+        file.write("in/p00.png\r\nin/p01.png\r\n")
+    assert cli("batch", "--files-from", "list.txt", "-o", "out").code == 0
+    assert sorted(os.listdir("out/in")) == ["p00.png", "p01.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pool", "missing.png", "-o", "x.png"],
+        ["pool", "p00.png", "-k", "0"],
+        ["batch", "missing.png", "-o", "out"],
+        ["info", "missing.png"],
+        ["bench", "--load", "missing.json"],
+    ],
+    ids=" ".join,
+)
+def test_debug_shows_the_traceback_of_every_error(cli, arguments):
+    pictures(".", 1)
+    assert "Traceback" not in cli(*arguments).err
+    assert "Traceback (most recent call last):" in cli(*arguments, "--debug").err
+
+
+# --- info, env ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [50, 80, 200])
+def test_info_is_a_line_a_file(tmp_path, samples, columns):
+    names = ["photo_rgb.png", "photo_exif6_icc.jpg", "feature_maps.npy", "sprite_rgba.png"]
+    for name in names:
+        shutil.copy(samples / name, tmp_path)
+    seen = Session(tmp_path, columns, "info", *names, "-k", "3")
+    rows = [line for line in seen.lines if re.match(r" [\w.]+\.(png|jpg|npy)", line)]
+    assert [row.split()[0] for row in rows] == names
+    assert max(map(len, seen.lines)) <= columns
+    assert all(re.search(r"\d+x\d+", row) for row in rows)
+    assert ("orientation" in seen.text) == (columns == 200)
+    assert ("dtype" in seen.text) == (columns > 50)
+
+
+def test_info_lists_the_arrays_of_an_archive(cli):
+    np.savez("a.npz", x=np.zeros((4, 6), "f4"), y=np.zeros((2, 4, 8), "u1"))
+    rows = [line.split() for line in cli("info", "a.npz", "-k", "2").out.decode().splitlines() if "a.npz" in line]
+    assert [(row[2], row[4], row[-1]) for row in rows] == [("x", "4x6", "2x3"), ("y", "2x4x8", "2x2x4")]
+    found = json.loads(cli("info", "a.npz", "--json").out)
+    assert [(one["name"], one["shape"]) for one in found["arrays"]] == [
+        ("a.npz --key x", [4, 6]),
+        ("a.npz --key y", [2, 4, 8]),
+    ]
+    assert json.loads(cli("info", "a.npz", "--key", "y", "--json").out)["shape"] == [2, 4, 8]
+
+
+def test_info_checks_its_window_without_a_kernel_and_takes_a_dashed_name(cli):
+    pictures(".", 1)
+    os.rename("p00.png", "-dash.png")
+    assert (cli("info", "--", "-dash.png").code, cli("info", "-s", "0", "--", "-dash.png").code) == (0, 2)
+    assert cli("info", "-p", "9", "--", "-dash.png").code == 2
+    assert "-- before -dash.png" in cli("info", "-dash.png").err
+
+
+def test_env_says_whether_torch_is_there(cli):
+    from poolcli.measure.environment import installed_version
+
+    assert json.loads(cli("env", "--json").out)["optional"]["torch"] == installed_version("torch")
+
+
+# --- completion --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """Return a folder with the program under its own name, for shells to find."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "poolcli").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m poolcli "$@"\n')
+    (folder / "poolcli").chmod(0o755)
+    return folder
+
+
+COMPLETED = [
+    ("pool -m ma", ["max", "maxblur"]),
+    ("pool --dtype ui", ["uint16", "uint32", "uint64", "uint8"]),
+    ("pool --layout NH", ["NHWC"]),
+    ("bench --preset q", ["quick"]),
+    ("bench --peers sk", ["skimage"]),
+    ("bench --peers scipy,on", ["scipy,onnxruntime"]),
+    ("batch . --exists ne", ["newer"]),
+]
+SCRIPTS = {
+    "bash": 'words=(poolcli {line}); COMP_WORDS=("${{words[@]}}"); COMP_CWORD=$((${{#words[@]}} - 1)); '
+    '_poolcli_completion poolcli; printf "%s\\n" "${{COMPREPLY[@]}}"',
+    "zsh": "words=(poolcli {line}); CURRENT=$#words; _poolcli_completion",
+    "fish": 'complete -C "poolcli {line}"',
+}
+WORDS = {"bash": r"(?m)^(.+)$", "zsh": r'[( ]"([^" ]+)"(?=[:) ])', "fish": r"(?m)^([^\t\n]+)"}
+BEFORE = {"zsh": 'compdef() {}; _arguments() { print -r -- "$1" }; '}
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+@pytest.mark.parametrize(("line", "expected"), COMPLETED, ids=[line for line, _ in COMPLETED])
+def test_values_are_completed_in_every_shell(named, tmp_path, shell, line, expected):
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    environment = {**os.environ, "PATH": f"{named}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    script = subprocess.run(
+        [named / "poolcli", "--show-completion", shell], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    program = f"{BEFORE.get(shell, '')}{script}\n{SCRIPTS[shell].format(line=line)}"
+    done = subprocess.run(
+        [shutil.which(shell), "-c", program], capture_output=True, text=True, check=False, env=environment
+    )
+    assert sorted(re.findall(WORDS[shell], done.stdout)) == expected, done

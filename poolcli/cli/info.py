@@ -24,7 +24,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=
 Files = Annotated[
     list[str] | None, typer.Argument(metavar="FILE...", help="Files, or - for stdin.", rich_help_panel="Input")
 ]
-LEAST_FIRST = ("orientation", "frames", "bits", "layout", "bytes", "mode", "format")
+LEAST_FIRST = ("orientation", "frames", "bits", "layout", "bytes", "mode", "format", "dtype")
 Formats = Annotated[
     bool, typer.Option("--formats", help="List the formats and what they hold.", rich_help_panel="Output")
 ]
