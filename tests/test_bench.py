@@ -932,27 +932,61 @@ def three_kernels():
     )
 
 
-@pytest.mark.usefixtures("matplotlib")
-def test_plot_names_contenders_units_and_cases():
-    text = plot.draw(three_kernels(), "svg").decode()
+def labels(picture):
+    text = picture.decode()
     assert text.lstrip().startswith("<?xml")
-    labels = re.findall(r"<!-- (.*?) -->", text)
-    for label in ("poolcli numba", "numpy", "time, ms", "kernel side at stride 1, elements", "k5s1"):
-        assert label in labels
-    assert "max   8x9:HW:f32   1 thread" in labels
-    assert "limit (copy)" in labels
+    return re.findall(r"<!-- (.*?) -->", text)
 
 
 @pytest.mark.usefixtures("matplotlib")
-def test_plot_has_bars_alone_where_no_kernel_grows():
-    text = plot.draw(results_of(timing(), timing("numpy")), "svg").decode()
-    assert "kernel side" not in text
-    assert "<!-- window -->" in text
+def test_plot_of_kernels_that_grow_names_contenders_units_and_cases():
+    ((question, picture),) = plot.draw(three_kernels(), "svg").items()
+    assert question == "kernels"
+    for label in ("poolcli numba", "numpy", "time, ms", "kernel side at stride 1, elements", "limit (copy)"):
+        assert labels(picture).count(label) == 1
+    assert "max   8x9:HW:f32   1 thread" in labels(picture)
 
 
 @pytest.mark.usefixtures("matplotlib")
-def test_plot_is_a_png_when_asked():
-    assert plot.draw(three_kernels(), "png").startswith(b"\x89PNG\r\n\x1a\n")
+def test_plot_of_cases_is_bars_with_their_medians_where_no_kernel_grows():
+    ((question, picture),) = plot.draw(results_of(timing(times=(0.002, 0.003, 0.004)), timing("numpy")), "svg").items()
+    assert question == "cases"
+    assert {"3.00", "k2s2", "time, ms", "poolcli numba", "numpy"} <= set(labels(picture))
+    assert not any("kernel side" in label or "hollow" in label for label in labels(picture))
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_each_question_has_a_picture_of_its_own():
+    both = results_of(*three_kernels().timings, timing(case=small("min", window=Window(2, 2))))
+    drawn = plot.draw(both, "png")
+    assert list(drawn) == ["kernels", "cases"]
+    assert all(picture.startswith(b"\x89PNG\r\n\x1a\n") for picture in drawn.values())
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_what_takes_longer_still_is_hollow_and_not_joined():
+    from matplotlib.figure import Figure
+
+    windows = [Window(k, 1) for k in (2, 3, 5)]
+    timings = [timing("numpy", (0.5,), small(window=w), lower_bound=w.kernel == (5,)) for w in windows]
+    ax = Figure().subplots()
+    plot._draw_lines(ax, timings, plot._styles(timings))  # noqa: SLF001 -- pixels would say less
+    joined, hollow = (line for line in ax.lines if len(line.get_xdata()))
+    assert (list(joined.get_xdata()), joined.get_linestyle()) == ([2, 3], "-")
+    assert (list(hollow.get_xdata()), hollow.get_linestyle(), hollow.get_markerfacecolor()) == ([5], "None", "white")
+    assert "≥ 500" in labels(plot.draw(results_of(timings[2]), "svg")["cases"])
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_a_bar_ends_at_the_median_on_a_linear_axis_and_its_whisker_spans_the_middle_half():
+    from matplotlib.figure import Figure
+
+    found = timing(times=(0.001, 0.002, 0.003, 0.004, 0.005))
+    ax = Figure().subplots()
+    plot._draw_bars(ax, [found], plot._styles([found]))  # noqa: SLF001 -- likewise
+    assert (ax.get_xscale(), ax.patches[0].get_width()) == ("linear", pytest.approx(3))
+    (segment,) = ax.collections[0].get_segments()
+    assert [x for x, _ in segment] == pytest.approx([2, 4])
 
 
 @pytest.mark.usefixtures("matplotlib")
@@ -972,3 +1006,5 @@ def test_contenders_look_different_in_colour_and_in_grey():
     drawn = [styles[name] for name in names]
     for field in ("colour", "marker", "hatch"):
         assert len({getattr(style, field) for style in drawn}) == len(names), field
+    for name in names:  # the same in every picture
+        assert plot._styles([timing(name), timing("scipy")])[name] == styles[name]  # noqa: SLF001 -- likewise

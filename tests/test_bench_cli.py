@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -185,6 +186,13 @@ def test_the_layout_of_a_file_may_be_given(cli):
     assert "hint: --layout HWC or CHW" in cli(*run).err
     (row, _) = json.loads(cli(*run, "--layout", "HWC").out)["results"]
     assert (row["case"]["layout"], row["case"]["shape"]) == ("HWC", [12, 14, 3])
+
+
+def test_pictures_of_two_questions_have_two_names(cli):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert cli("bench", *TINY, "-w", "k2s1,k3s1,k4s1", "--plot", "a.svg").code == 0
+    assert cli("bench", *TINY, "-w", "k2s1,k3s1,k4s1,k2s2", "--plot", "b.svg").code == 0
+    assert sorted(os.listdir()) == ["a.svg", "b-cases.svg", "b-kernels.svg"]
 
 
 def test_a_warning_says_a_thing_once(cli):

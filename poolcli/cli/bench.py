@@ -85,7 +85,9 @@ class Asked:
     export: tuple[str, ...] = setting(
         "Output", "Write .json, .csv or .md; again after each case.", default=(), metavar="FILE"
     )
-    plot: tuple[str, ...] = setting("Output", "Draw .svg or .png.", default=(), metavar="FILE")
+    plot: tuple[str, ...] = setting(
+        "Output", "Draw .svg or .png; of kernels that grow, and of other cases, one each.", default=(), metavar="FILE"
+    )
     baseline: str | None = setting(
         "Output", "Compare with an earlier export; a regression exits 6.", default=None, metavar="OLD.json"
     )
@@ -291,7 +293,10 @@ def _show(asked: Asked, talk: Talk, found: Results) -> None:
     for path in asked.plot:
         from poolcli.measure.plot import draw
 
-        files.write(path, [draw(found, _suffix(path).removeprefix("."))], overwrite=True)
+        pictures = draw(found, _suffix(path).removeprefix("."))
+        stem, suffix = os.path.splitext(path)
+        for question, data in pictures.items():
+            files.write(path if len(pictures) == 1 else f"{stem}-{question}{suffix}", [data], overwrite=True)
     if talk.json:
         report.print_bytes(document.to_json(found).encode())
         return

@@ -1,21 +1,22 @@
-"""What a benchmark looks like: time against kernel for each contender, and bars for each case."""
+"""What a benchmark looks like, a picture for each question: how time grows with the kernel, and who is how fast."""
 
 from __future__ import annotations
 
 import io
 import math
-from itertools import cycle, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from poolcli.errors import PoolError
 from poolcli.measure.cases import window_token
+from poolcli.measure.peers import LIBRARIES
 from poolcli.measure.results import LIMIT, OURS
-from poolcli.measure.tables import machine
+from poolcli.measure.tables import machine, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable
 
-    from poolcli.measure.cases import Case, Size
+    from poolcli.measure.cases import Case
     from poolcli.measure.results import Results, Timing
 
 # For all kinds of colour vision: Okabe and Ito, https://jfly.uni-koeln.de/color/, without the yellow that is too light
@@ -25,64 +26,86 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = "osD^vP*Xh<"
 HATCHES = ("", "//", "\\\\", "xx", "..", "--", "||", "++", "oo", "**")
-PANEL = 4.6, 3.3  # inches
-WIDTH = 6.6  # that the legend needs
+WIDTH, HEIGHT = 4.6, 3.0  # inches of a panel of lines; a panel of bars is as high as its bars
+BAR = 0.17  # inches
+COLUMNS = 2  # panels beside each other: README shows 8 inches
+
+# Every contender has its place, so that it has one look in all pictures
+PLACES = [
+    *(f"{OURS} {engine}" for engine in ("numba", "numpy")),
+    *dict.fromkeys(f"{row.name} {call.form}".strip() for row in LIBRARIES.values() for call in row.calls),
+]
 
 
 class Style(NamedTuple):
-    """How a contender is drawn, the same in every panel."""
+    """How a contender is drawn."""
 
     colour: str
     marker: str
     hatch: str
 
 
-def draw(results: Results, form: str) -> bytes:
-    """Return a picture of *results*: a column of panels for each method, rows of lines and of bars for each size.
+def draw(results: Results, form: str) -> dict[str, bytes]:
+    """Return the pictures of *results* by their question: ``kernels`` where some grow at one stride, ``cases``.
 
     Raises
     ------
     PoolError
         Nothing was timed.
     """
-    from matplotlib.figure import Figure
-
     if not results.done:
         raise PoolError("plot must have at least one timing, got none")
-    styles, rows = _styles(results.done), list(_rows(results.done))
-    columns = max(len(panels) for _, panels in rows)
-    figure = Figure((max(WIDTH, PANEL[0] * columns), PANEL[1] * len(rows) + 1.4), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes, (fill, panels) in zip(grid, rows, strict=True):
-        for ax, timings in zip(axes, panels, strict=False):
+    panels: dict[tuple[object, ...], list[Timing]] = {}
+    for timing in results.done:
+        case = timing.case
+        panels.setdefault((case.size, case.threads, case.method), []).append(timing)
+    grown = [growing for timings in panels.values() if (growing := _growing(timings))]
+    told = {timing.case for timings in grown for timing in timings}
+    rest = [left for timings in panels.values() if (left := [t for t in timings if t.case not in told])]
+    styles = _styles(results.done)
+    questions = {"kernels": (_draw_lines, grown), "cases": (_draw_bars, rest)}
+    return {name: _picture(fill, of, styles, results, form) for name, (fill, of) in questions.items() if of}
+
+
+def _picture(
+    fill: Callable[..., None], panels: list[list[Timing]], styles: dict[str, Style], results: Results, form: str
+) -> bytes:
+    """Return a picture of a panel for each list of timings, and one legend."""
+    from matplotlib.figure import Figure
+
+    columns = min(COLUMNS, len(panels))
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    bars = [max(len(timings) + len({t.case for t in timings}) for timings in row) for row in rows]
+    heights = [HEIGHT if fill is _draw_lines else 0.9 + BAR * count for count in bars]
+    figure = Figure((WIDTH * max(columns, 1.5), sum(heights) + 1.2), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for axes, row in zip(grid, rows, strict=True):
+        for ax, timings in zip(axes, row, strict=False):
             fill(ax, timings, styles)
-            _finish(ax, timings[0].case)
-        for ax in axes[len(panels) :]:
+            case = timings[0].case
+            threads = f"{case.threads} thread{'s' * (case.threads != 1)}"
+            ax.set_title(f"{case.method}   {case.size.token}   {threads}", fontsize=10)
+            ax.set_axisbelow(True)
+            ax.spines[["top", "right"]].set_visible(False)
+        for ax in axes[len(row) :]:
             ax.axis("off")
-    _legend(figure, styles, max(3, 2 * columns))
-    figure.supxlabel(machine(results), fontsize=7, color="#555555", wrap=True)
+    shown = [timing for timings in panels for timing in timings]
+    styles = {name: style for name, style in styles.items() if name in {timing.contender for timing in shown}}
+    _legend(figure, styles, lines=fill is _draw_lines, bounds=any(timing.lower_bound for timing in shown))
+    figure.supxlabel(machine(results), fontsize=6.5, color="#555555", wrap=True)
     out = io.BytesIO()
     figure.savefig(out, format=form, dpi=110)
     return out.getvalue()
 
 
-def _styles(done: Sequence[Timing]) -> dict[str, Style]:
-    names = dict.fromkeys(t.contender for t in sorted(done, key=lambda t: not t.ours) if t.contender != LIMIT)
-    looks = cycle(map(Style, COLOURS, MARKERS, HATCHES))
-    return {**dict(zip(names, looks, strict=False)), LIMIT: Style("#000000", "", "")}
-
-
-def _rows(done: Sequence[Timing]) -> Iterator[tuple[Callable[..., None], list[list[Timing]]]]:
-    """Yield the rows of panels of each size: lines where a kernel grows at one stride, then bars of all windows."""
-    found: dict[tuple[Size, int], dict[str, list[Timing]]] = {}
-    for timing in done:
-        case = timing.case
-        found.setdefault((case.size, case.threads), {}).setdefault(case.method, []).append(timing)
-    for panels in found.values():
-        grown = [growing for timings in panels.values() if (growing := _growing(timings))]
-        if grown:
-            yield _draw_lines, grown
-        yield _draw_bars, list(panels.values())
+def _styles(done: Iterable[Timing]) -> dict[str, Style]:
+    """Return the looks of contenders, ours first; what has no place takes those that are left."""
+    looks = list(map(Style, COLOURS, MARKERS, HATCHES))
+    names = list(dict.fromkeys(t.contender for t in done if t.contender != LIMIT))
+    free = iter([look for i, look in enumerate(looks) if i >= len(PLACES) or PLACES[i] not in names] * len(names))
+    found = {name: looks[PLACES.index(name) % len(looks)] if name in PLACES else next(free) for name in names}
+    order = sorted(found, key=lambda name: (not name.startswith(OURS), names.index(name)))
+    return {**{name: found[name] for name in order}, LIMIT: Style("#000000", "", "")}
 
 
 def _growing(timings: Iterable[Timing]) -> list[Timing]:
@@ -99,32 +122,29 @@ def _milliseconds(timing: Timing) -> float:
 
 
 def _draw_lines(ax: Any, timings: list[Timing], styles: dict[str, Style]) -> None:
+    """Draw time against kernel; what is only known to take longer is hollow, and no line leads there."""
     for name, style in styles.items():
-        found = sorted((_side(t.case), _milliseconds(t), t.lower_bound) for t in timings if t.contender == name)
-        ours = name.startswith(OURS)
-        ax.plot(
-            [k for k, _, _ in found],
-            [ms for _, ms, _ in found],
-            color=style.colour,
-            marker=style.marker,
-            markersize=5,
-            linewidth=2.5 if ours else 1.3,
-            linestyle="--" if name == LIMIT else "-",
-            zorder=3 if ours else 2,
-        )
-        for k, ms, bound in found:
-            _mark(ax, k, ms, bound=bound)
+        mine = sorted((t for t in timings if t.contender == name), key=lambda t: _side(t.case))
+        look = {"color": style.colour, "marker": style.marker, "markersize": 5, "zorder": 3 if name[:7] == OURS else 2}
+        known = [t for t in mine if not t.lower_bound]
+        width = {"linewidth": 2.5 if name.startswith(OURS) else 1.3, "linestyle": "--" if name == LIMIT else "-"}
+        ax.plot([_side(t.case) for t in known], list(map(_milliseconds, known)), **look, **width)
+        bounds = [t for t in mine if t.lower_bound]
+        places = [_side(t.case) for t in bounds]
+        ax.plot(places, list(map(_milliseconds, bounds)), **look, linestyle="", markerfacecolor="white")
     sides = sorted({_side(t.case) for t in timings})
     ax.set_xscale("log")
+    ax.set_yscale("log")
     ax.set_xticks(sides, [f"{side:g}" for side in sides])
-    ax.minorticks_off()
+    ax.xaxis.minorticks_off()
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    # a decade says enough by its own name; less than two need their 2 and 5
+    ax.yaxis.set_minor_formatter(lambda value, _: _minor_label(value) if high < 100 * low else "")
     stride = "x".join(map(str, dict.fromkeys(timings[0].case.window.stride)))
     ax.set_xlabel(f"kernel side at stride {stride}, elements")
-
-
-def _mark(ax: Any, x: float, ms: float, *, bound: bool) -> None:
-    if bound:
-        ax.annotate("≥", (x, ms), textcoords="offset points", xytext=(0, 3), ha="center", fontsize=9)
+    ax.set_ylabel("time, ms")
+    ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
 
 
 def _side(case: Case) -> float:
@@ -132,66 +152,58 @@ def _side(case: Case) -> float:
     return math.sqrt(case.elements)
 
 
-def _draw_bars(ax: Any, timings: list[Timing], styles: dict[str, Style]) -> None:
-    windows = groupby(timings, lambda t: window_token(t.case.window))
-    titles = []
-    for place, (title, of_window) in enumerate(windows):
-        titles.append(title)
-        here = {t.contender: t for t in of_window}
-        limit = here.pop(LIMIT, None)
-        width, left = 0.84 / max(1, len(here)), place - 0.42
-        for i, name in enumerate(name for name in styles if name in here):
-            style, ms, centre = styles[name], _milliseconds(here[name]), left + (i + 0.5) * width
-            ax.bar(centre, ms, width, color=style.colour, hatch=style.hatch, edgecolor="white", linewidth=0.4, zorder=2)
-            _mark(ax, centre, ms, bound=here[name].lower_bound)
-        if limit:
-            level = _milliseconds(limit)
-            ax.hlines(level, left, left + 0.84, colors="#FFFFFF", linewidth=3, zorder=3)
-            ax.hlines(level, left, left + 0.84, colors=styles[LIMIT].colour, linestyles="--", zorder=4)
-    ax.set_xticks(range(len(titles)), titles)
-    ax.tick_params("x", length=0)
-    ax.set_xlabel("window")
-
-
-def _finish(ax: Any, case: Case) -> None:
-    ax.set_yscale("log")
-    ax.margins(y=0.1)
-    low, high = ax.get_ylim()
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    # a decade says enough by its own name; less than two need their 2 and 5
-    ax.yaxis.set_minor_formatter(lambda value, _: _minor_label(value) if high < 100 * low else "")
-    ax.set_ylabel("time, ms")
-    title = f"{case.method}   {case.size.token}   {case.threads} thread{'s' * (case.threads != 1)}"
-    ax.set_title(title, fontsize=10)
-    ax.grid(axis="y", color="#DDDDDD", linewidth=0.6, zorder=0)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
 def _minor_label(value: float) -> str:
     return f"{value:g}" if round(value / 10 ** math.floor(math.log10(value) + 1e-9)) in (2, 5) else ""
 
 
-def _legend(figure: Any, styles: dict[str, Style], entries: int) -> None:
-    from matplotlib.legend_handler import HandlerTuple
+def _draw_bars(ax: Any, timings: list[Timing], styles: dict[str, Style]) -> None:
+    """Draw a bar for each contender of each window, its median at the end; hollow where it takes longer still."""
+    place, ticks = 0.0, {}
+    for title, group in groupby(timings, lambda t: window_token(t.case.window)):
+        here = sorted(group, key=lambda t: list(styles).index(t.contender))
+        ticks[title] = place + (len(here) - 1) / 2
+        for timing in here:
+            _bar(ax, place, timing, styles[timing.contender])
+            place += 1
+        place += 1  # a gap
+    ax.set_yticks(list(ticks.values()), list(ticks))
+    ax.tick_params("y", length=0)
+    ax.set_ylim(place - 1.4, -0.6)
+    ax.set_xlim(0, 1.22 * max(_end(t) for t in timings))  # room for the numbers
+    ax.set_xlabel("time, ms")
+    ax.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+
+
+def _bar(ax: Any, place: float, timing: Timing, style: Style) -> None:
+    ms, bound = _milliseconds(timing), timing.lower_bound
+    fill = {"color": "white", "edgecolor": style.colour} if bound else {"color": style.colour, "edgecolor": "white"}
+    ax.barh(place, ms, 0.86, hatch="" if bound else style.hatch, linewidth=1.2 if bound else 0.4, **fill)
+    if not bound:
+        whisker = [[max(0.0, ms - 1e3 * timing.quartiles[0])], [max(0.0, 1e3 * timing.quartiles[1] - ms)]]
+        ax.errorbar(ms, place, xerr=whisker, color="#333333", linewidth=0.8, capsize=1.5)
+    text = f"{'≥ ' * bound}{number(ms)}"
+    ax.annotate(text, (_end(timing), place), textcoords="offset points", xytext=(3, 0), va="center", fontsize=7)
+
+
+def _end(timing: Timing) -> float:
+    """Return where a bar ends, its whisker too, in milliseconds."""
+    return 1e3 * max(timing.summary.median, 0 if timing.lower_bound else timing.quartiles[1])
+
+
+def _legend(figure: Any, styles: dict[str, Style], *, lines: bool, bounds: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[object] = []
     for name, style in styles.items():
-        if name == LIMIT:
-            handles.append(Line2D([], [], color=style.colour, linestyle="--"))
+        if lines:
+            handles.append(
+                Line2D([], [], color=style.colour, marker=style.marker, linestyle="--" if name == LIMIT else "-")
+            )
         else:
-            patch = Patch(facecolor=style.colour, hatch=style.hatch, edgecolor="white", linewidth=0.4)
-            handles.append((patch, Line2D([], [], color=style.colour, marker=style.marker)))
+            handles.append(Patch(facecolor=style.colour, hatch=style.hatch, edgecolor="white", linewidth=0.4))
     labels = ["limit (copy)" if name == LIMIT else name for name in styles]
-    figure.legend(
-        handles,
-        labels,
-        loc="outside upper center",
-        ncols=min(entries, len(labels)),
-        frameon=False,
-        fontsize=9,
-        handler_map={tuple: HandlerTuple(ndivide=None)},
-        handlelength=3.5,
-    )
+    if bounds:
+        handles.append(Line2D([], [], color="#777777", marker="o", markerfacecolor="white", linestyle=""))
+        labels.append("hollow: takes longer still")
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8, handlelength=2.5)

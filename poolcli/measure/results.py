@@ -56,6 +56,11 @@ class Timing:
         return tuple(stats.summarise(self.times[start:stop]).median for start, stop in pairwise(ends))
 
     @property
+    def quartiles(self) -> tuple[float, float]:
+        """The first and the third of the samples."""
+        return stats.quartiles(self.times)
+
+    @property
     def differs(self) -> bool:
         """Whether the values are further from poolcli's than rounding explains."""
         return self.difference is not None and self.tolerance is not None and not self.difference <= self.tolerance

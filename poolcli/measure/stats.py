@@ -56,10 +56,14 @@ def summarise(samples: tuple[float, ...]) -> Summary:
     )
 
 
+def quartiles(samples: Sequence[float]) -> tuple[float, float]:
+    """Return the first and the third quartile."""
+    first, _, third = statistics.quantiles([*samples] * (1 + (len(samples) < 2)), n=4, method="inclusive")
+    return first, third
+
+
 def _iqr(samples: Sequence[float]) -> float:
-    if len(samples) < 2:
-        return 0.0
-    first, _, third = statistics.quantiles(samples, n=4, method="inclusive")
+    first, third = quartiles(samples)
     return third - first
 
 

@@ -36,11 +36,12 @@ class Column:
         if isinstance(value, float):
             bound = "≥ " * (row.timing.lower_bound and self.name == "median")
             differs = " differs" * (row.timing.differs and self.name == "difference")
-            return bound + _number(value * self.scale) + self.suffix + differs
+            return bound + number(value * self.scale) + self.suffix + differs
         return str(value or "")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return three digits of a value."""
     digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{digits}f}" if digits < 7 else f"{value:.2g}"
 
@@ -161,7 +162,7 @@ def _cell(row: Row) -> str:
         return timing.status
     ratio = ""
     if row.speed_up and not timing.ours:
-        ratio = f" ({'≥ ' * timing.lower_bound}{_number(row.speed_up)} x)"
+        ratio = f" ({'≥ ' * timing.lower_bound}{number(row.speed_up)} x)"
     return _MEDIAN.show(row) + ratio + " differs" * timing.differs
 
 
