@@ -92,7 +92,7 @@ class Asked:
         "Output", "Compare with an earlier export; a regression exits 6.", default=None, metavar="OLD.json"
     )
     fail_over: str = setting("Output", "Change beyond which slower is a regression.", default="5%", metavar="PCT")
-    alpha: float = setting("Output", "Significance that a regression needs.", default=0.01, metavar="P")
+    alpha: float = setting("Output", "Significance that a regression needs.", default=0.05, metavar="P")
     load: str | None = setting(
         "Input", "Take results from an export instead of running.", default=None, metavar="NEW.json"
     )

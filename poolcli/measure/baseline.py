@@ -39,7 +39,7 @@ class _Limits:
     alpha: float
 
 
-def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float = 0.01) -> tuple[Verdict, ...]:
+def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float = 0.05) -> tuple[Verdict, ...]:
     """Return a verdict on each timing of poolcli in *new*, against the one of the same case in *old*.
 
     Samples of one process say nothing of the next, which lies elsewhere in memory: medians of processes are compared.
