@@ -239,6 +239,12 @@ def test_a_wrong_value_is_refused_by_name_rule_and_value(name, value, shown):
     assert len(caught.value.message) < 300
 
 
+@pytest.mark.parametrize("padding", ["", "some", "1,2,3", "1,2,3,4,5", "1:2:3", "1:x2", "1,,2,3"])
+def test_a_padding_that_cannot_be_read_is_told_every_form(padding):
+    with pytest.raises(UsageError, match=r"^padding must be N, .+ T,R,B,L, BEFORE:AFTER .+ same-lower, got "):
+        Window(9, padding=padding)
+
+
 @pytest.mark.parametrize(
     ("kernel", "dilation", "padding"),
     [
