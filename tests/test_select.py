@@ -106,6 +106,9 @@ def test_a_rank_of_one_window_is_put_in_its_place(n):
         expected, rest = sorted(values[:n]), values[n:].copy()
         exchanges.place(values, n, rank)
         assert values[rank] == expected[rank]
+        if rank + 1 < n:
+            exchanges.place_next(values, n, rank)
+            assert values[rank + 1] == expected[rank + 1]
         assert sorted(values[:n]) == expected
         np.testing.assert_array_equal(values[n:], rest)
 

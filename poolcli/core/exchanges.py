@@ -126,6 +126,13 @@ def place(work, n, rank):
         right = j if rank < i else right
 
 
+def place_next(work, n, rank):
+    """Put the next higher rank in its place, too: what follows is no smaller."""
+    for i in range(rank + 2, n):
+        if work[i] < work[rank + 1]:
+            work[i], work[rank + 1] = work[rank + 1], work[i]
+
+
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
@@ -167,8 +174,8 @@ def choose_singly(x, out, high, work, geometry, row_at, origin, put, also_put, b
             else:
                 place(work, n, geometry[ranks])
                 out[to] = work[geometry[ranks]]
-                if also:
-                    place(work, n, geometry[ranks + 1])
+                if also and geometry[ranks + 1] != geometry[ranks]:
+                    place_next(work, n, geometry[ranks])
                     high[also_put + j * channels + e] = work[geometry[ranks + 1]]
 
 
@@ -211,7 +218,7 @@ def choose_together(x, out, high, work, geometry, row_at, at, to, also, n):
         put_row(out, to, work, best, size)
 
 
-LOOPS = (take, take_pairs, exchange, put_row, begin_runs, count_runs, sort, place)
+LOOPS = (take, take_pairs, exchange, put_row, begin_runs, count_runs, sort, place, place_next)
 PARTS = (gather, common, choose_singly, take_window, choose_together)
 
 

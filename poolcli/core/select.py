@@ -88,10 +88,9 @@ def between(slab: Slab, low: Array, high: Array, part: Array) -> Array:
     """Return values a *part* of the way from *low* to *high*, by the count of a window; in *low* where that can be."""
     *outer, columns = slab.elements
     rows = reduce(np.multiply.outer, outer, np.ones((), np.int64)).ravel()
-    whole = slab.into is not None and slab.into.dtype == low.dtype and low.dtype.kind in "iu" and low.itemsize < 8
+    real = low.dtype.kind == "f"
+    whole = slab.into is not None and slab.into.dtype == low.dtype and (real or low.itemsize < 8)
     if not whole:  # as float64, in which integers of 64 bits are rounded
-        if low.dtype.kind == "f" and not part[np.multiply.outer(np.unique(rows), np.unique(columns))].any():
-            return low
         low = low.astype(np.float64)
     shape = len(low), len(rows), len(columns), low.shape[-1]
     lows, highs = low.reshape(shape), high.reshape(shape)
@@ -105,7 +104,7 @@ def between(slab: Slab, low: Array, high: Array, part: Array) -> Array:
             a, b = lows[here].astype(np.float64), highs[here].astype(np.float64)
             mixed = np.where(a == b, a, a * (1 - share) + b * share)
             # Rounded to integers it is of their type, for it lies between two such
-            lows[here] = dtypes.ROUNDINGS[slab.rounding](mixed) if whole else mixed
+            lows[here] = dtypes.ROUNDINGS[slab.rounding](mixed) if whole and not real else mixed
     return low
 
 
@@ -148,7 +147,7 @@ def _exchanging(slab: Slab, x: Array, out: Array, mode: int, ranks: Array) -> tu
         k.ZERO: int(keys(np.zeros(1, slab.x.dtype))[0]), k.ROWS_AT: rows, k.COUNTS_AT: _pairs(ranks),
     }  # fmt: skip
     geometry = units.vector(fields, k.FIELDS)
-    return lambda: (np.empty(size, x.dtype), geometry), len(x) * len(rows)
+    return lambda: (units.aligned(size, x.dtype), geometry), len(x) * len(rows)
 
 
 def _pairs(ranks: Array) -> Array:

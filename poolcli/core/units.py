@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+LINE = 64  # bytes of a line of the cache
 ALONE = 3e-4  # seconds of work below which waking a thread costs more than it saves
 
 
@@ -61,3 +62,10 @@ def address(array: Array) -> int:
     """Return where an array begins."""
     found: int = array.__array_interface__["data"][0]
     return found
+
+
+def aligned(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return an array that begins where a line of the cache does: stores across two lines cost a tenth of exchanges."""
+    held = np.empty(size + LINE // dtype.itemsize, dtype)
+    begin = -address(held) % LINE // dtype.itemsize
+    return held[begin : begin + size]
