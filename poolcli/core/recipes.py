@@ -58,10 +58,19 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """Windows that a step gathers by a kernel of its own, and an estimate of NumPy's time for the same."""
+    """Windows that a step gathers by a kernel of its own.
+
+    Attributes
+    ----------
+    numpy_seconds
+        Estimate of NumPy's time for the same.
+    held
+        Bytes of each element as the kernel reads it.
+    """
 
     kernel: Kernel
     numpy_seconds: float
+    held: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # told by identity: hashing all of it takes longer than small work
@@ -131,9 +140,9 @@ def gathering(kind: str, dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]
     """Return what gathers the windows of a step, if it does and a kernel can."""
     elements = prod(size) * prod(plan.out)
     if kind == "taps" and plan.regular:
-        return (Gathering(taps.KERNEL, 6e-9 * elements * sum(axis.kernel for axis in plan.axes)),)
+        return (Gathering(taps.KERNEL, 6e-9 * elements * sum(axis.kernel for axis in plan.axes), 8),)
     kernel = select.kernel(dtype, plan) if kind == "order" else None
-    return () if kernel is None else (Gathering(kernel, 1.5e-8 * elements * plan.taps),)
+    return () if kernel is None else (Gathering(kernel, 1.5e-8 * elements * plan.taps, dtype.itemsize),)
 
 
 def tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int) -> tuple[Task, ...]:

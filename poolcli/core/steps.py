@@ -105,13 +105,20 @@ def leveled(slab: Slab, exponents: Array, factors: tuple[Array, ...]) -> tuple[A
     share one fold, whose cost does not depend on the kernel.
     """
     top = np.floor(slab.larger(exponents) / LEVEL) * LEVEL
+    least = top.min()
+    if np.isfinite(least) and least == top.max():  # as nearly always: masks cost more than sums
+        return top, sums_at(slab, exponents, factors, least)
     sums = [np.full(top.shape, np.nan) for _ in range(1 + len(factors))]
     for level in np.unique(top[np.isfinite(top)]):
         here = top == level
-        terms = np.exp(np.minimum(exponents - level, LEVEL))  # windows with larger terms are of another level
-        for held, lifted in zip(sums, (terms, *(terms * factor for factor in factors)), strict=True):
-            held[here] = slab.add(lifted)[here]
+        for held, found in zip(sums, sums_at(slab, exponents, factors, level), strict=True):
+            held[here] = found[here]
     return top, sums
+
+
+def sums_at(slab: Slab, exponents: Array, factors: tuple[Array, ...], level: float) -> list[Array]:
+    terms = np.exp(np.minimum(exponents - level, LEVEL))  # windows with larger terms are of another level
+    return [slab.add(terms), *(slab.add(terms * factor) for factor in factors)]
 
 
 def variance(slab: Slab, _: Any) -> Array:
