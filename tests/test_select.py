@@ -13,7 +13,20 @@ from scipy import ndimage
 from test_views import trials, views, windows
 
 import poolcli
-from poolcli.core import exchanges, execution, filters, histograms, networks, select, units
+from poolcli.core import (
+    cache,
+    engines,
+    exchanges,
+    execution,
+    filters,
+    histograms,
+    methods,
+    networks,
+    recipes,
+    select,
+    units,
+)
+from poolcli.core.geometry import Window
 
 NAMES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 METHODS = ("median", "median:lower", "quantile:0.3", "quantile:0.9:nearest", "quantile:0", "mode", "mode:sparse")
@@ -369,3 +382,51 @@ def test_any_view_is_ordered_right(case):
         for threads in (1, 3):
             result = poolcli.pool(view, method, layout=layout, engine="numba", threads=threads, **window)
             np.testing.assert_array_equal(result, expected)
+
+
+# The choice of an engine, and what else changes with it.
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype", "kernel", "template"),
+    [
+        ("median", "float32", 15, "exchanges"),
+        ("median", "uint8", 11, "exchanges"),
+        ("mode", "uint8", 15, "histograms"),
+        ("median", "uint8", 255, "histograms"),
+        ("median", "uint16", 17, None),
+        ("median", "uint8", 256, None),
+        ("blur", "uint8", 3, "filters"),
+    ],
+)
+def test_windows_have_the_kernel_that_can_count_them(method, dtype, kernel, template):
+    value = methods.lookup(method)
+    plan = Window(kernel, 1).plan((300, 300))
+    found = recipes.resolve(value, np.dtype(dtype), np.dtype(dtype), plan, (1, 1), "even").gathered
+    assert [gathering.kernel.template for gathering in found] == ([template] if template else [])
+
+
+def test_large_work_is_worth_a_kept_kernel_and_small_work_is_not(monkeypatch):
+    monkeypatch.setattr(cache, "has", lambda _: True)
+    monkeypatch.setattr(engines, "_started", set())
+    monkeypatch.setattr(engines, "_spent", 0.0)
+    uint8 = np.dtype("uint8")
+    for lengths, engine in (((2000, 2000), "numba"), ((50, 50), "numpy")):
+        for method in ("median", "mode", "blur"):
+            plan = Window(5, 1).plan(lengths)
+            recipe = recipes.resolve(methods.lookup(method), uint8, uint8, plan, (1, 1), "even")
+            assert engines._choose("auto", recipe, 1).engine == engine  # noqa: SLF001 -- before a kernel is loaded
+
+
+def test_all_kernels_are_no_more_than_sixty():
+    names = [kernel.name for kernel in recipes.kernels()]
+    assert len(names) == len(set(names)) <= 60
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_an_infinity_does_not_reach_windows_that_do_not_hold_it(engine):
+    array = np.ones((8, 8))
+    array[0, 0] = np.inf
+    result = poolcli.pool(array, "blur", 3, 1, 1, engine=engine)
+    assert np.isinf(result[:2, :2]).all()
+    assert np.isfinite(result).sum() == 60

@@ -125,7 +125,6 @@ def _load(recipe: Recipe) -> None:
         _kernel(task.kernel)
 
 
-@lru_cache(maxsize=64)
 def _kernel(kernel: Kernel) -> Callable[..., None]:
     from poolcli.core import compiled
 

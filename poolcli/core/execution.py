@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # What is told of each window: its elements that count, whether they are too few, and where its extreme stands
 ALSO = {"valid": np.int64, "lacking": bool, "indices": np.int64}
 
-# Bytes taken at a time where an input or a result must be converted: with four times as many most sums take 1.3 times as
-# long. Up to FEW times as many where slabs would read more than they give, for windows that reach far.
+# Bytes taken at a time where an input or a result must be converted: with four times as many most sums take 1.3 times
+# as long. Up to FEW times as many where slabs would read more than they give, for windows that reach far.
 SLAB, FEW = 2**22, 4
 
 
