@@ -39,6 +39,7 @@ class Talk:
     )
     explain: bool = setting("Talk", "Show how the size of the result comes about.", default=False)
     show: bool = setting("Talk", "Print the result, up to 1,000 elements, and write nothing.", default=False)
+    preview: bool = setting("Talk", "Draw the result in the terminal, in half blocks of 24-bit colour.", default=False)
     json: bool = setting("Talk", "Print JSON: one object for each input, or one document.", default=False)
     quiet: bool = setting("Talk", "Errors only on stderr.", default=False, short="-q")
     verbose: bool = setting(

@@ -126,6 +126,8 @@ def _tell(record: Record, array: NDArray[Any] | None, talk: Talk, said: set[str]
         report.say(f"level {record.job.level}: from {'the input' if method.nests else 'unrounded levels before it'}")
     if talk.explain and not talk.quiet:
         report.explain(record)
+    if talk.preview and array is not None and record.outline is not None:
+        report.preview(array, record.outline.layout.letters)
     if talk.json:
         from poolcli.jobs import records
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import zip_longest
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,22 @@ def print_array(array: NDArray[Any]) -> None:
     from numpy import array2string
 
     print_bytes(array2string(array, threshold=array.size, max_line_width=120).encode())
+
+
+def preview(array: NDArray[Any], letters: str) -> None:
+    """Draw an array on stderr: each character is two pixels, one above the other."""
+    import shutil
+
+    from poolcli.jobs import view
+
+    columns, lines = shutil.get_terminal_size()
+    pixels = view.small(array, letters, 2 * max(1, lines - 2), columns).tolist()
+    for above, below in zip_longest(pixels[::2], pixels[1::2]):
+        cells = []
+        for number, (red, green, blue) in enumerate(above):
+            under = "\x1b[48;2;{};{};{}m".format(*below[number]) if below else ""
+            cells.append(f"\x1b[38;2;{red};{green};{blue}m{under}\u2580")
+        say("".join(cells) + "\x1b[0m")
 
 
 def print_plan(record: Record) -> None:

@@ -33,7 +33,7 @@ PICTURE_LAYOUTS = {2: "HW", 3: "HWC"}
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as it was found, and what pooling it with these settings gives."""
+    """A page as it was found, and what pooling it with these settings gives; *drawn* if its maps become a picture."""
 
     found: Found
     light: Light
@@ -44,13 +44,15 @@ class Page:
     coding: dict[str, str]
     request: Request
     notes: tuple[str, ...]
+    drawn: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """What pooling a page gave, what goes with it, and what a person should know."""
+    """What pooling a page gave, as it is written, what goes with it, and what a person should know."""
 
     pooling: Pooling
+    pixels: NDArray[Any]
     meta: Meta | None
     warnings: tuple[str, ...]
 
@@ -58,12 +60,14 @@ class Pooled:
 def planned(found: Found, job: Job, request: Request) -> Page:
     """Return what pooling a page will give; refuse what the output's format cannot hold."""
     from poolcli.core import dtypes, pooling
+    from poolcli.jobs import view
 
     target = job.format or formats.by_name(found.header.format)
     request, notes = fitted(found.header, target, job, request)
     found = _adapted(found, request.picture)
     header = found.header
-    layout, dtype = _settled(header, request, to_picture=job.output is not None and target.picture)
+    drawn = job.output is not None and target.picture and not header.picture and _draws(header, request)
+    layout, dtype = _settled(header, request, to_picture=job.output is not None and target.picture and not drawn)
     shape, source = header.shape, dtypes.named(header.dtype)
     *unrounded, window = windows = _windows(job, request)
     for one in unrounded:
@@ -74,9 +78,12 @@ def planned(found: Found, job: Job, request: Request) -> Page:
         missing=weights.missing(request, header), weighed=request.weighs,
     )  # fmt: skip
     if job.output is not None:
-        formats.check(target, outline.shape, outline.dtype.name, header.mode)
+        shape, name = outline.shape, outline.dtype.name
+        if drawn:
+            shape, name = view.size(shape, outline.layout.letters, request.picture.tile), "uint8"
+        formats.check(target, shape, name, header.mode)
     coding = _coding(target, request)
-    return Page(found, _light(header, request), target, windows, layout, outline, coding, request, notes)
+    return Page(found, _light(header, request), target, windows, layout, outline, coding, request, notes, drawn)
 
 
 def _windows(job: Job, request: Request) -> list[Window]:
@@ -86,6 +93,14 @@ def _windows(job: Job, request: Request) -> list[Window]:
     if not request.method.nests and (request.weighs or request.missing.asked):
         raise UsageError(f"levels of {request.method.token} must be pooled without weights and missing data")
     return [request.window.level(job.level)] if request.method.nests else [request.window] * job.level
+
+
+def _draws(header: Header, request: Request) -> bool:
+    """Tell whether a tensor becomes a picture by drawing its maps; HW and HWC are pictures without that."""
+    letters = layouts.resolve(request.layout, header.shape).letters
+    if not {"H", "W"} <= set(letters):
+        raise InputError(f"layout must have H and W for a picture, got {letters}", "output=x.npy keeps a tensor")
+    return letters not in PICTURE_LAYOUTS.values() or request.picture.colormap is not None
 
 
 def fitted(header: Header, target: Format, job: Job, request: Request) -> tuple[Request, tuple[str, ...]]:
@@ -152,7 +167,7 @@ def numbers(page: Page, picture: Picture) -> range:
 def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: tuple[str, ...] = ()) -> Pooled:
     """Read a page and pool it; *also* names what else is told of its windows."""
     from poolcli.core import pooling
-    from poolcli.jobs import light
+    from poolcli.jobs import light, view
 
     with watch.stage("decode"):
         content = page.found.read()
@@ -173,7 +188,11 @@ def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: 
     done = light.pool(page.light, content.pixels, request.method, page.outline.dtype, request.rounding, run)
     watch.add(done.seconds)
     meta = content.meta and content.meta.kept(request.picture.meta, _shrunk(page.outline.plan))
-    return Pooled(done, meta, (*content.warnings, *done.warnings))
+    pixels = done.array
+    if page.drawn:
+        letters, colormap = page.outline.layout.letters, request.picture.colormap or "viridis"
+        pixels = view.grid(pixels, letters, colormap, request.picture.tile)
+    return Pooled(done, pixels, meta, (*content.warnings, *done.warnings))
 
 
 def _shrunk(plan: Plan) -> tuple[float, float]:
@@ -223,9 +242,7 @@ def _settled(header: Header, request: Request, *, to_picture: bool) -> tuple[str
     """Return the layout and the dtype to pool with: a picture that stays a picture keeps its dtype."""
     layout, dtype = request.layout, request.dtype
     if not header.picture:
-        letters = layouts.resolve(layout, header.shape).letters
-        if to_picture and letters not in PICTURE_LAYOUTS.values():
-            raise InputError(f"layout must be HW or HWC for a picture, got {letters}", "output=x.npy keeps a tensor")
+        layouts.resolve(layout, header.shape)
         return layout, dtype
     if to_picture and dtype is None:
         if request.method.result == "sum":

@@ -13,6 +13,7 @@ ALPHAS = ("weighted", "independent", "drop", "over:COLOR")
 ORIENTS = ("apply", "ignore")
 METAS = ("keep", "icc", "none")
 PALETTES = ("expand", "index")
+COLORMAPS = ("viridis", "magma", "grey")
 _NAMED = {"black": "#000", "white": "#fff", "grey": "#808080", "gray": "#808080", "red": "#f00", "lime": "#0f0",
           "blue": "#00f", "yellow": "#ff0", "cyan": "#0ff", "magenta": "#f0f"}  # fmt: skip
 
@@ -69,6 +70,16 @@ class Picture:
         metavar="WHICH",
         choices=("first", "all"),
     )
+    colormap: str | None = setting(
+        "Picture",
+        "Draw the maps of a tensor in colours, beside each other: viridis, magma or grey.",
+        default=None,
+        metavar="NAME",
+        choices=COLORMAPS,
+    )
+    tile: int | None = setting(
+        "Picture", "Maps in a row of that drawing; else about as many as rows.", default=None, metavar="N"
+    )
     meta: str = setting(
         "Picture", "Metadata: keep, icc (the profile alone) or none.", default="keep", metavar="WHAT", choices=METAS
     )
@@ -83,6 +94,9 @@ class Picture:
         one_of("orient", self.orient, ORIENTS)
         one_of("meta", self.meta, METAS)
         one_of("palette", self.palette, PALETTES)
+        one_of("colormap", self.colormap, COLORMAPS)
+        if self.tile is not None and self.tile < 1:
+            raise UsageError(f"tile must be from 1, got {self.tile}")
         if self.palette == "index" and (self.linear or self.depth):
             raise UsageError("palette=index must be used without linear and depth: index numbers are no light")
         _ = self.background, self.box, self.pages(2**31)

@@ -198,10 +198,10 @@ def _done(
             _write_beside(prospect.record, done.pooling, prospect.page.found.header.shape, write)
     if job.output is not None and result is not None:
         with watch.stage("encode"):
-            more = [(one.pooling.array, one.meta) for one in later]
+            more = [(one.pixels, one.meta) for one in later]
             asked = prospect.page.request.picture
             buffers = contents.encode(
-                done.pooling.array, target, done.meta, later=more,
+                done.pixels, target, done.meta, later=more,
                 quality=asked.quality, lossless=asked.lossless, coding=prospect.page.coding,
             )  # fmt: skip
         with watch.stage("write"):
