@@ -198,3 +198,19 @@ def test_a_transparent_animation_keeps_its_holes(cli):
                 alpha = np.asarray(picture.convert("RGBA"))[:, :, 3]
                 expected = np.asarray(frames[number])[:, :, 3].reshape(4, 2, 4, 2).max((1, 3))
                 assert np.array_equal(alpha > 0, expected > 0)
+
+
+def test_frames_of_grey_and_colour_with_and_without_alpha_move_together(cli):
+    frames = [still(0, channels=1)[:, :, 0], still(1), still(2, channels=4)]
+    with tifffile.TiffWriter("a.tiff") as file:
+        for frame in frames:
+            extra = {"extrasamples": ["unassalpha"]} if frame.shape[2:] == (4,) else {}
+            file.write(frame, metadata=None, photometric="rgb" if frame.ndim == 3 else "minisblack", **extra)
+    assert cli("pool", "a.tiff", "-k", "1", "--page", "all", "-o", "x.png").code == 0
+    grey, colour, clear = frames
+    opaque = np.full((20, 30, 1), 255, np.uint8)
+    expected = [np.dstack([grey, grey, grey, opaque]), np.dstack([colour, opaque]), clear]
+    with Image.open("x.png") as picture:
+        for number, pixels in enumerate(expected):
+            picture.seek(number)
+            assert np.array_equal(np.asarray(picture), pixels)

@@ -138,8 +138,11 @@ def encode(
     holds several. Without a quality it is the format's default, or that of a source which had lost already, unless it
     shall be *lossless*; *coding* is what `formats.coding` returns.
     """
-    if format.frames == "animation" and any(one.shape != pixels.shape or one.dtype != pixels.dtype for one, _ in later):
-        raise InputError(f"frames of {format.name} must be of one size and kind", "page=first, or format=tiff")
+    if format.frames == "animation" and later:
+        pixels, *more = _alike([pixels, *(one for one, _ in later)])
+        if any(one.shape != pixels.shape or one.dtype != pixels.dtype for one in more):
+            raise InputError(f"frames of {format.name} must be of one size and kind", "page=first, or format=tiff")
+        later = [(one, meta) for one, (_, meta) in zip(more, later, strict=True)]
     options: dict[str, Any] = dict(coding or {})
     if format.qualities:
         lost = meta is not None and meta.lossy and not lossless
@@ -150,6 +153,24 @@ def encode(
         pixels = _plain(pixels) if format.picture else pixels
         buffers: list[Buffer] = _module(format).encode(pixels, meta or Meta(), **options)
     return buffers
+
+
+def _alike(frames: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return frames that all have colours, and alpha, where one has."""
+    layers = [frame.reshape(*frame.shape[:2], -1) for frame in frames]
+    channels = {frame.shape[2] for frame in layers}
+    if len(channels) == 1 or not channels <= {1, 2, 3, 4}:
+        return frames
+    return [_widened(frame, colours=bool(channels & {3, 4}), alpha=bool(channels & {2, 4})) for frame in layers]
+
+
+def _widened(frame: NDArray[Any], *, colours: bool, alpha: bool) -> NDArray[Any]:
+    kept, given = (frame[:, :, :-1], frame[:, :, -1:]) if frame.shape[2] in {2, 4} else (frame, None)
+    if colours and kept.shape[2] == 1:
+        kept = np.repeat(kept, 3, axis=2)
+    if alpha and given is None:
+        given = np.full_like(kept[:, :, :1], 1 if frame.dtype.kind in "bf" else np.iinfo(frame.dtype).max)
+    return kept if given is None else np.concatenate([kept, given], axis=2)
 
 
 def _plain(pixels: NDArray[Any]) -> NDArray[Any]:
