@@ -8,6 +8,7 @@ from collections.abc import Sequence  # noqa: TC003 - a field type of the record
 from dataclasses import dataclass
 
 from poolcli.errors import InputError, UsageError
+from poolcli.media import likeness
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 FLOATS = ("float16", "float32", "float64")
@@ -370,29 +371,4 @@ def sniff(head: bytes) -> Format:
     for format_ in FORMATS:
         if re.match(format_.magic, head, re.DOTALL):
             return format_
-    raise InputError("not a picture or tensor poolcli can read" + _likeness(head))
-
-
-_LIKENESSES = (
-    (rb"%!PS", "EPS or PostScript"),
-    (rb"\xc5\xd0\xd3\xc6", "EPS"),
-    (rb"%PDF", "PDF"),
-    (rb"8BPS", "PSD"),
-    (rb".{4}ftyp", "video"),
-    (rb"SIMPLE  =", "FITS"),
-    (rb"\x76\x2f\x31\x01", "OpenEXR"),
-    (rb"#\?RADIANCE", "Radiance HDR"),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "FPX or an old office document"),
-    (rb"\0\0\x01\0", "ICO"),
-    (rb"DDS ", "DDS"),
-    (rb"P7\n", "PAM"),
-    (rb"\x89HDF", "HDF5"),
-    (rb"\x1f\x8b", "gzip"),
-    (rb"\x80[\x02-\x05]", "a Python pickle"),
-    (rb".*<svg", "SVG"),
-    (rb"[\x20-\xff\t\n\r\f]+$", "text"),
-)
-
-
-def _likeness(head: bytes) -> str:
-    return next((f" (looks like {what})" for mark, what in _LIKENESSES if re.match(mark, head, re.DOTALL)), "")
+    raise InputError("not a picture or tensor poolcli can read" + likeness.of(head))
