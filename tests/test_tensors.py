@@ -288,8 +288,6 @@ def refusal_of_decode(data):
         (b"%PDF-1.7\n", " (looks like PDF)"),
         (b"%!PS-Adobe-3.0 EPSF", " (looks like EPS or PostScript)"),
         (b"8BPS\0\1", " (looks like PSD)"),
-        (b"\0\0\0\x20ftypavif", " (looks like AVIF)"),
-        (b"\0\0\0\x20ftypheic", " (looks like HEIC)"),
         (b"SIMPLE  =    T", " (looks like FITS)"),
         (b"<?xml version='1.0'?><svg>", " (looks like SVG)"),
         (b"RIFF\0\0\0\0WAVE", ""),
