@@ -1,0 +1,298 @@
+"""Criteria: numbers that separate one pooling from another. Arrays only; a row of a table each.
+
+A criterion's function names what it looks at by its parameters:
+
+x, y
+    A plane and what became of it. Pictures are scaled to [0, 1]; labels are as they are.
+stride
+    Rows and columns from window to window.
+replica
+    *y* laid over *x*: each element has the output whose window centre is nearest.
+dense
+    The method at stride 1, so that *y* is every stride-th element of it.
+changes
+    What seeded noise added to *x* changed in *y*, in units of the noise's sigma; its first axis counts the draws.
+mask
+    Which outputs are of the first of two kinds.
+means
+    Of the whole input and the whole result, in the data's own units.
+times
+    Seconds of the whole pooling, and of one with a kernel larger by one.
+
+It raises `InputError` with the reason where there is no such number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from poolcli.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Pair = tuple[float, float]
+
+LEAST = 32  # outputs on an axis that a spectrum needs
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name
+        As it is spelled in JSON.
+    title
+        As people read it.
+    unit
+        Of the value.
+    better
+        Which values are better; "" where a criterion describes and does not judge.
+    form
+        How a value is written.
+    formula, source
+        What is computed, and where it comes from.
+    measure
+        The function; see this module's head.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["low", "high", "zero", ""]
+    form: str
+    formula: str
+    source: str
+    measure: Callable[..., float]
+
+    def of(self, cell: object) -> float:
+        """Return the value for a *cell* that has what the function looks at as attributes; errors as the function."""
+        value = float(self.measure(**{name: getattr(cell, name) for name in signature(self.measure).parameters}))
+        if not np.isfinite(value):
+            raise InputError("not a finite number, as of values that are not")
+        return value
+
+    def show(self, value: float | None) -> str:
+        """Return a value as people read it."""
+        return "-" if value is None else self.form.format(value * 1e3 if self.unit == "s" else value)
+
+    def best(self, values: Iterable[float | None]) -> float | None:
+        """Return the best of *values*, or None where there is none."""
+        known = [value for value in values if value is not None]
+        if not self.better or len(known) < 2:
+            return None
+        return max(known) if self.better == "high" else min(known, key=abs)
+
+
+# --- Pictures and feature maps -----------------------------------------------------------------------------------
+
+
+def alias(dense: Array, y: Array, stride: tuple[int, int]) -> float:
+    """Return the share of the dense result's variance at frequencies that the stride folds back."""
+    if min(y.shape) < LEAST:
+        raise InputError(f"needs {LEAST} outputs on each axis, got {'x'.join(map(str, y.shape))}")
+    if np.ptp(dense) == 0:
+        raise InputError("the result is constant")
+    window = np.outer(np.hanning(dense.shape[0]), np.hanning(dense.shape[1]))
+    power = np.abs(np.fft.rfft2((dense - (dense * window).sum() / window.sum()) * window)) ** 2
+    power[:, 1 : (dense.shape[1] + 1) // 2] *= 2  # the half that rfft2 leaves out
+    rows, columns = np.fft.fftfreq(dense.shape[0])[:, None], np.fft.rfftfreq(dense.shape[1])
+    folded = (np.abs(rows) > 0.5 / stride[0]) | (columns > 0.5 / stride[1])
+    return float(power[folded].sum() / power.sum())
+
+
+def noise_bias(changes: Array) -> float:
+    """Return the mean change that noise makes."""
+    return float(changes.mean())
+
+
+def noise_gain(changes: Array) -> float:
+    """Return the deviation of the change that noise makes."""
+    return float(changes.std())
+
+
+def mean_shift(means: Pair) -> float:
+    """Return how far the mean has moved."""
+    return means[1] - means[0]
+
+
+def edge(x: Array, y: Array, stride: tuple[int, int]) -> float:
+    """Return the mean gradient against that of the average over blocks of the stride."""
+    (rows, columns), (down, across) = (np.array(x.shape) // stride).tolist(), stride
+    blocks = x[: rows * down, : columns * across].reshape(rows, down, columns, across)
+    if min(rows, columns, *y.shape) < 2:
+        raise InputError("needs 2 outputs on each axis")
+    return _ratio(_gradient(y), _gradient(blocks.mean((1, 3))))
+
+
+def _gradient(plane: Array) -> float:
+    return float(np.hypot(*np.gradient(plane)).mean())
+
+
+def contrast(x: Array, y: Array) -> float:
+    """Return the deviation against the input's."""
+    return _ratio(float(y.std()), float(x.std()))
+
+
+def _ratio(value: float, base: float) -> float:
+    if base == 0:
+        raise InputError("the input is constant")
+    return value / base
+
+
+def psnr(x: Array, replica: Array) -> float:
+    """Return the peak signal to noise ratio of the replica."""
+    error = float(np.square(x - replica).mean())
+    if error == 0:
+        raise InputError("no error at all")
+    return -10 * float(np.log10(error))
+
+
+def w1(x: Array, y: Array) -> float:
+    """Return the mean distance of the quantiles: how far the histogram has moved."""
+    at = np.linspace(0, 1, 257)
+    return float(np.abs(np.quantile(x, at) - np.quantile(y, at)).mean())
+
+
+def separation(y: Array, mask: Array) -> float:
+    """Return the distance of the means of two kinds of outputs, in sums of their deviations."""
+    kinds = y[mask], y[~mask]
+    if min(map(len, kinds)) < 2:
+        raise InputError("needs 2 outputs of each kind")
+    spread = float(kinds[0].std() + kinds[1].std())
+    if spread == 0:
+        raise InputError("each kind is constant")
+    return abs(float(kinds[0].mean() - kinds[1].mean())) / spread
+
+
+def seconds(times: Pair) -> float:
+    """Return the time of the whole pooling."""
+    return times[0]
+
+
+def growth(times: Pair) -> float:
+    """Return the time with a kernel larger by one against the time."""
+    return times[1] / times[0]
+
+
+# --- Labels ------------------------------------------------------------------------------------------------------
+
+
+def miou(x: Array, replica: Array) -> float:
+    """Return the mean over the labels of *x* of intersection over union with the replica."""
+    labels, before = np.unique(x, return_counts=True)
+    at = np.searchsorted(labels, replica).clip(max=len(labels) - 1)
+    after, both = (np.bincount(at[kept], minlength=len(labels)) for kept in (labels[at] == replica, x == replica))
+    return float((both / (before + after - both)).mean())
+
+
+def alive(x: Array, replica: Array, stride: tuple[int, int]) -> float:
+    """Return the share of small objects that still meet an element of their label in the replica."""
+    objects, sizes = _objects(x)
+    labels, counts = np.unique(x, return_counts=True)
+    first = np.unique(objects, return_index=True)[1]
+    small = (sizes < 2 * stride[0] * stride[1]) & (x.ravel()[first] != labels[counts.argmax()])
+    if not small.any():
+        raise InputError("there are no small objects")
+    met = np.bincount(objects[(x == replica).ravel()], minlength=len(sizes)) > 0
+    return float(met[small].mean())
+
+
+def _objects(x: Array) -> tuple[Array, Array]:
+    """Return the number of each element's object, a patch of one label joined by sides, and the objects' sizes."""
+    try:
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+    except ImportError as error:
+        raise InputError("needs SciPy: pip install 'poolcli[report]'") from error
+    places = np.arange(x.size).reshape(x.shape)
+    down, across = x[1:] == x[:-1], x[:, 1:] == x[:, :-1]
+    ends = [np.concatenate([places[:-1][down], places[:, :-1][across]])]
+    ends.append(np.concatenate([places[1:][down], places[:, 1:][across]]))
+    joined = coo_array((np.ones(len(ends[0]), bool), (ends[0], ends[1])), (x.size, x.size))
+    objects = connected_components(joined, directed=False)[1]
+    return objects, np.bincount(objects)
+
+
+def invented(x: Array, y: Array) -> float:
+    """Return how many labels are new."""
+    return len(np.setdiff1d(y, x))
+
+
+def lost(x: Array, y: Array) -> float:
+    """Return how many labels have gone."""
+    return len(np.setdiff1d(x, y))
+
+
+def agree(x: Array, replica: Array) -> float:
+    """Return the share of elements whose label is kept."""
+    return float((x == replica).mean())
+
+
+_ZHANG = "Zhang, Making Convolutional Networks Shift-Invariant Again, 2019 (the idea; the formula is ours)"
+_BOUREAU = "Boureau, Ponce, LeCun, A Theoretical Analysis of Feature Pooling, 2010"
+_TIMER = "the timer of poolcli bench, median of the runs"
+_TIMES = (
+    Criterion("seconds", "time, ms", "s", "low", "{:.2f}", "pooling of the whole input", _TIMER, seconds),
+    Criterion("growth", "k+1 / k", "ratio", "", "{:.2f}", "time with a kernel larger by 1 / time", _TIMER, growth),
+)
+PICTURE = (
+    Criterion(
+        "alias", "aliasing", "share", "low", "{:.2%}",
+        "sum |FFT(w (D - mean))|^2 where |f| > 1/(2 stride), over the sum of all; D at stride 1, w a Hann window",
+        _ZHANG, alias,
+    ),
+    Criterion(
+        "noise_bias", "noise bias", "sigma", "zero", "{:+z.2f}",
+        "mean(P(x + n) - P(x)) / sigma, n normal with sigma 5 % of the range", "order statistics", noise_bias,
+    ),
+    Criterion(
+        "noise_gain", "noise gain", "sigma", "low", "{:.2f}",
+        "deviation of P(x + n) - P(x), / sigma", "order statistics", noise_gain,
+    ),
+    Criterion(
+        "mean_shift", "mean shift", "levels", "", "{:+z.2f}",
+        "mean y - mean x of the whole input, in its own units", "", mean_shift,
+    ),
+    Criterion(
+        "edge", "edge", "ratio", "", "{:.2f}",
+        "mean |grad y| / mean |grad of block means|: 1 keeps, more exaggerates, less blurs", "", edge,
+    ),
+    Criterion("contrast", "contrast", "ratio", "", "{:.2f}", "deviation of y / deviation of x", "", contrast),
+    Criterion(
+        "psnr", "window PSNR", "dB", "", "{:.1f}",
+        "-10 log10 mean (x - y laid over x)^2: what the window costs; avg is its optimum by construction", "", psnr,
+    ),
+    Criterion(
+        "w1", "histogram", "of range", "", "{:.3f}",
+        "mean |Qx(q) - Qy(q)| over 257 quantiles", "Wasserstein distance", w1,
+    ),
+    *_TIMES,
+)  # fmt: skip
+LABELS = (
+    Criterion(
+        "miou", "mIoU", "share", "high", "{:.3f}",
+        "mean over labels of intersection / union of x and y laid over x", "Jaccard index", miou,
+    ),
+    Criterion(
+        "alive", "small alive", "share", "high", "{:.0%}",
+        "share of objects under 2 windows, background apart, that still meet their label", "", alive,
+    ),
+    Criterion("invented", "invented", "labels", "low", "{:.0f}", "labels of y that are not of x", "", invented),
+    Criterion("lost", "lost", "labels", "low", "{:.0f}", "labels of x that are not of y", "", lost),
+    Criterion("agree", "agree", "share", "high", "{:.1%}", "share of equal elements, y laid over x", "", agree),
+    *_TIMES,
+)  # fmt: skip
+SEPARATION = Criterion(
+    "separation", "separation", "ratio", "high", "{:.2f}",
+    "|mean y1 - mean y2| / (deviation y1 + deviation y2) of the two kinds of outputs of the mask", _BOUREAU, separation,
+)  # fmt: skip

@@ -1,0 +1,236 @@
+"""The report: one page of text, pictures, tables and plots that loads nothing; of a comparison, or of a benchmark."""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import poolcli
+from poolcli.errors import UsageError
+from poolcli.measure import sheet
+from poolcli.measure.advice import LIMITS
+from poolcli.media import contents, formats
+from poolcli.media.files import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from poolcli.measure.compare import Comparison, Row
+    from poolcli.measure.criteria import Criterion
+    from poolcli.measure.results import Results
+    from poolcli.measure.scene import Scene
+
+    Array = NDArray[Any]
+
+WIDTH = 640  # columns of a picture at most; wider ones are picked from
+INK = "#010203"  # of a plot, in place of which the page puts its own
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as a data URL."""
+
+    label: str
+    alt: str
+    source: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table: its text, and the number that it shows, if it does."""
+
+    text: str
+    value: float | None = None
+    best: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose rows begin with their heads."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A drawing that takes the colour of the page."""
+
+    title: str
+    svg: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Lines under a title."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that a page shows; results swap with the *original*, the first picture."""
+
+    title: str
+    lead: tuple[str, ...]
+    tables: tuple[Table, ...]
+    plots: tuple[Plot, ...]
+    notes: tuple[Note, ...]
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def original(self) -> Picture | None:
+        """The picture that others swap with."""
+        return self.pictures[0] if self.pictures else None
+
+
+def rendered(page: Page) -> str:
+    """Return the page as HTML.
+
+    Raises
+    ------
+    UsageError
+        jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise UsageError("html must have jinja2 and matplotlib installed", "pip install 'poolcli[report]'") from error
+    loader = PackageLoader("poolcli", "measure")
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return made.get_template("report.html.j2").render(page=page)
+
+
+def compared(found: Comparison) -> Page:
+    """Return the page of a comparison."""
+    scene, advice = found.scene, found.advice
+    size = "x".join(map(str, scene.source.shape))
+    windows = dict.fromkeys(row.window for row in found.rows)
+    taken = f"{size} {scene.source.dtype.name} {scene.layout.letters}, taken for {scene.kind}"
+    lead = (
+        f"{taken}; criteria look at {scene.words}.",
+        f"Choose {advice.choice}: {advice.because}. Not if {advice.not_if}.",
+        advice.always,
+    )
+    tables = tuple(_table(found, window) for window in windows)
+    drawn = tuple(criterion for criterion in found.criteria if _drawable(found.rows, criterion))
+    notes = (
+        Note("Formulas", tuple(_formula(criterion) for criterion in found.criteria)),
+        Note("How it was made", (*([found.command] if found.command else []), *versions())),
+        Note("Limits", LIMITS),
+    )
+    title = f"Which pooling for {shown(found.name)}?"
+    return Page(title, lead, tables, tuple(_bars(found.rows, c) for c in drawn), notes, _pictures(found))
+
+
+def benchmarked(found: Results) -> Page:
+    """Return the page of a benchmark."""
+    from poolcli.measure.plot import draw
+    from poolcli.measure.results import COLUMNS, machine
+
+    rows = [row for row in found.rows if row.timing.status == "done"]
+    shown_ = [column for column in COLUMNS if any(column.show(row) for row in rows)]
+    cells = tuple(tuple(Cell(column.show(row)) for column in shown_) for row in rows)
+    table = Table("Timings", tuple(column.title for column in shown_), cells)
+    plot = Plot("Time of each case", _inline(draw(found, "svg").decode(), "bench"))
+    notes = (Note("How it was made", (found.command, found.created)),)
+    return Page("How long does pooling take?", (machine(found),), (table,), (plot,), notes)
+
+
+def versions() -> tuple[str, ...]:
+    """Return the versions that numbers and pictures stand on."""
+    ours = (
+        f"poolcli {poolcli.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    )
+    return ours, ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "pillow"))
+
+
+def _table(found: Comparison, window: str) -> Table:
+    rows = [row for row in found.rows if row.window == window]
+    noted = any(row.note for row in rows)
+    cells = (
+        (Cell(row.method), *(_cell(found, row, criterion) for criterion in found.criteria), *[Cell(row.note)] * noted)
+        for row in rows
+    )
+    heads = ("method", *(criterion.title for criterion in found.criteria), *["note"] * noted)
+    return Table(f"Window {window}; ★ is the best, where more or less is better", heads, tuple(cells))
+
+
+def _cell(found: Comparison, row: Row, criterion: Criterion) -> Cell:
+    value = row.values[criterion.name]
+    return Cell(criterion.show(value), value, found.best(row, criterion), row.reasons.get(criterion.name, ""))
+
+
+def _formula(criterion: Criterion) -> str:
+    better = {"low": "less is better", "high": "more is better", "zero": "near 0 is better", "": "describes"}
+    said = f"{criterion.title} ({criterion.unit}; {better[criterion.better]}): {criterion.formula}"
+    return f"{said}. {criterion.source}" if criterion.source else said
+
+
+def _pictures(found: Comparison) -> tuple[Picture, ...]:
+    pictures = [_picture(found.scene, found.scene.source, "input", shown(found.name))]
+    for row in found.rows:
+        if row.result is not None:
+            name = f"{row.method} {row.window}"
+            pictures.append(_picture(found.scene, row.result, name, f"result of {name}"))
+    return tuple(pictures)
+
+
+def _picture(scene: Scene, array: Array, label: str, alt: str) -> Picture:
+    tiles = sheet.tiles(scene, array)
+    wide = tiles[0].shape[1]
+    image = sheet.grid(tiles, min(WIDTH, wide) if len(tiles) == 1 else WIDTH)
+    data = b"".join(contents.encode(image, formats.by_name("png"), None))
+    size = "x".join(map(str, array.shape))
+    picked = f", {WIDTH} of {wide} columns shown" if len(tiles) == 1 and wide > WIDTH else ""
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return Picture(f"{label}, {size}{picked}", f"{alt}, {size}", source, image.shape[1], image.shape[0])
+
+
+def _drawable(rows: Sequence[Row], criterion: Criterion) -> bool:
+    return sum(row.values[criterion.name] is not None for row in rows) > 1
+
+
+def _bars(rows: Sequence[Row], criterion: Criterion) -> Plot:
+    """Return a bar for each row, with its number at the end."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    known = [(f"{row.method} {row.window}", value) for row in rows if (value := row.values[criterion.name]) is not None]
+    out = io.StringIO()
+    style: Any = dict.fromkeys(("text.color", "ytick.color"), INK)
+    style |= {"svg.fonttype": "none", "svg.hashsalt": "poolcli", "font.size": 10, "text.parse_math": False}
+    with rc_context(style):
+        figure = Figure((3.4, 0.27 * len(known) + 0.5), layout="constrained")
+        axes = figure.subplots()
+        bars = axes.barh([name for name, _ in known], [value for _, value in known], color="#3B8EC2")
+        axes.bar_label(bars, [criterion.show(value) for _, value in known], padding=3)
+        axes.set_title(criterion.title, fontsize=11)
+        axes.invert_yaxis()
+        axes.margins(x=0.4 if min(value for _, value in known) < 0 else 0.25)
+        axes.set_xticks([])
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.spines[:].set_visible(False)
+        figure.savefig(out, format="svg", transparent=True)
+    return Plot(criterion.title, _inline(out.getvalue(), criterion.name))
+
+
+def _inline(svg: str, name: str) -> Any:
+    """Return an SVG as a part of a page: its names its own, and its ink the page's."""
+    from markupsafe import Markup
+
+    svg = re.sub(r"<metadata>.*?</metadata>| xmlns(:\w+)?=\"[^\"]*\"", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    return Markup(svg.replace(INK, "currentColor"))  # noqa: S704 -- matplotlib escapes its texts

@@ -1,0 +1,257 @@
+"""What criteria look at: the same crop, planes and noise on every machine, and one method's results on them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poolcli.core import layouts, pooling
+from poolcli.core.geometry import Window
+from poolcli.core.methods import lookup
+from poolcli.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from poolcli.core.geometry import Axis
+    from poolcli.core.layouts import Layout
+
+    Array = NDArray[Any]
+    Pair = tuple[float, float]
+    Pool = Callable[[Array, Window], Array]
+
+ELEMENTS = 2**18  # that criteria look at, of all planes together
+PLANES = 16
+SIGMA = 0.05  # of the noise, as a share of the range
+DRAWS = 2
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An input, and the part of it that criteria look at.
+
+    Attributes
+    ----------
+    source, layout
+        The whole array.
+    kind
+        "picture", "labels" or "tensor".
+    crop
+        Rows and columns of the part, from the middle, beginning and ending with windows.
+    planes
+        Which planes the part has; of a picture the luminance.
+    raw
+        The part in the data's own units, (planes, rows, columns); whole numbers stay whole.
+    low, span
+        The range of the data.
+    """
+
+    source: Array
+    layout: Layout
+    kind: str
+    crop: tuple[slice, slice]
+    planes: tuple[int, ...]
+    raw: Array
+    low: float
+    span: float
+
+    def scaled(self, values: Array) -> Array:
+        """Return values of the data scaled to [0, 1]; labels as they are."""
+        return values if self.kind == "labels" else (values - self.low) / self.span
+
+    def range_of(self, dtype: np.dtype[Any]) -> Pair:
+        """Return the lowest value and the range of a picture of *dtype* beside this one."""
+        return span_of(dtype) or (self.low, self.span)
+
+    @property
+    def words(self) -> str:
+        """The part in words."""
+        rows, columns = (f"{part.start}-{part.stop}" for part in self.crop)
+        kind = {"picture": " of the luminance", "labels": ""}.get(self.kind, f" of {len(self.planes)} planes")
+        return f"rows {rows}, columns {columns}{kind}"
+
+    @cached_property
+    def noisy(self) -> Array:
+        """The part with noise added, several times; counter-based, so that it is the same everywhere."""
+        draws = np.random.Generator(np.random.Philox(0)).standard_normal((DRAWS, *self.raw.shape))
+        noisy = self.raw + draws * (SIGMA * self.span)
+        return np.rint(noisy).astype(self.raw.dtype) if self.raw.dtype.kind == "i" else noisy
+
+    @cached_property
+    def noise(self) -> Pair:
+        """Estimate of the noise's sigma, as a share of the range, and the share of elements beyond 4 of it."""
+        plane = self.scaled(self.raw[0])
+        if self.kind == "labels" or min(plane.shape) < 3 or not np.isfinite(plane).all():
+            return 0.0, 0.0
+        around = np.lib.stride_tricks.sliding_window_view(plane, (3, 3)).reshape(-1, 9)
+        rest = plane[1:-1, 1:-1].ravel() - np.median(around, 1)
+        sigma = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+        return sigma, float((np.abs(rest) > 4 * sigma).mean())
+
+    @cached_property
+    def missing(self) -> float:
+        """Share of the elements that are not finite."""
+        return float(1 - np.isfinite(self.source).mean()) if self.source.dtype.kind == "f" else 0.0
+
+    def mean(self, axes: tuple[Axis, ...]) -> float:
+        """Return the mean of the elements that windows cover."""
+        index: list[slice] = [slice(None)] * self.source.ndim
+        for place, axis in zip(self.layout.pooled, axes, strict=True):
+            index[place] = slice(max(0, axis.span(0)[0]), axis.span(axis.out - 1)[1])
+        return self.mean_of(self.source[tuple(index)])
+
+    def mean_of(self, array: Array) -> float:
+        """Return the mean of an array like the source, without the alpha of a picture."""
+        alpha = self.kind == "picture" and array.ndim == 3 and array.shape[2] in {2, 4}
+        return float((array[..., :-1] if alpha else array).mean(dtype=np.float64))
+
+
+def scene(source: Array, layout: str | None, windows: Sequence[Window], *, labels: bool) -> Scene:
+    """Return what criteria look at in *source*, for all *windows* the same."""
+    if labels:
+        source, layout = indexed(source, layout)
+    found = told(source.shape, layout)
+    picture = not labels and found.letters in {"HW", "HWC"} and math.prod(source.shape[2:]) <= 4
+    kind = "labels" if labels else "picture" if picture else "tensor"
+    lengths = [source.shape[axis] for axis in found.pooled]
+    many = 1 if picture else math.prod(source.shape) // math.prod(lengths)
+    planes = tuple(dict.fromkeys(np.linspace(0, many - 1, PLANES).astype(int).tolist()))
+    side = math.isqrt(ELEMENTS // len(planes))
+    steps = [math.lcm(*(window.stride[axis] for window in windows)) for axis in (0, 1)]
+    rows, columns = (_middle(length, side, step) for length, step in zip(lengths, steps, strict=True))
+    raw = part(source, found, kind, (rows, columns), planes)
+    low, span = (0.0, 1.0) if labels else span_of(source.dtype) or _spread(raw)
+    return Scene(source, found, kind, (rows, columns), planes, raw, low, span)
+
+
+def told(shape: tuple[int, ...], layout: str | None) -> Layout:
+    """Return the layout of a picture or a tensor, which must have two pooled axes."""
+    found = layouts.resolve("HWC" if layout is None and len(shape) == 3 and shape[2] <= 4 else layout, shape)
+    if len(found.pooled) != 2:
+        raise InputError(f"layout must have two pooled axes to be compared, got {found.letters}")
+    return found
+
+
+def indexed(source: Array, layout: str | None) -> tuple[Array, str | None]:
+    """Return labels as one whole number each: the colours of a picture as red, green and blue in a row."""
+    if source.dtype.kind not in "biu":
+        raise InputError(f"labels must be whole numbers, got {source.dtype.name}")
+    if source.ndim != 3 or source.shape[2] not in {3, 4} or layout not in {None, "HWC"}:
+        return (source.view(np.uint8) if source.dtype == bool else source), layout
+    bits = 8 * source.dtype.itemsize
+    colours = source[..., :3].astype(np.int32 if bits == 8 else np.int64)
+    return colours @ np.array([1 << 2 * bits, 1 << bits, 1], colours.dtype), "HW"
+
+
+def part(source: Array, layout: Layout, kind: str, crop: tuple[slice, slice], planes: Sequence[int]) -> Array:
+    """Return a part of *source* as (planes, rows, columns), of types with room for noise; labels as they are."""
+    cropped = np.moveaxis(source, layout.pooled, (-2, -1))[..., crop[0], crop[1]]
+    cropped = cropped.reshape(-1, *cropped.shape[-2:])
+    chosen = _luminance(cropped) if kind == "picture" else cropped[list(planes)]
+    if kind == "labels":
+        return chosen
+    small = chosen.dtype.kind in "biu" and chosen.dtype.itemsize < 8
+    return chosen.astype(np.int64 if small else np.float64)  # whole numbers stay whole, so that they may repeat
+
+
+def _middle(length: int, most: int, step: int) -> slice:
+    """Return at most *most* elements from the middle, from a multiple of *step* to another where there is one."""
+    many = min(length, most)
+    many = many // step * step or many
+    start = (length - many) // 2 // step * step
+    return slice(start, start + many)
+
+
+def _luminance(channels: Array) -> Array:
+    if len(channels) < 3:
+        return channels[:1]
+    mixed: Array = np.einsum("c,cij->ij", LUMINANCE, channels[:3].astype(np.float64))[None]
+    return np.rint(mixed).astype(channels.dtype) if channels.dtype.kind in "iu" else mixed
+
+
+def span_of(dtype: np.dtype[Any]) -> Pair | None:
+    """Return the lowest value of a type of up to 16 bits and the width of its range, or None."""
+    if dtype.kind not in "iu" or dtype.itemsize > 2:
+        return None
+    info = np.iinfo(dtype)
+    return float(info.min), float(info.max) - float(info.min)
+
+
+def _spread(values: Array) -> Pair:
+    """Return the lowest of all values but outliers, and the width of their range."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise InputError("values must be finite somewhere, got none that is")
+    low, high = np.percentile(finite, (0.1, 99.9)).tolist()
+    return low, (high - low) or 1.0
+
+
+def pooling_by(token: str, kind: str) -> Pool:
+    """Return what pools a plane by a method: the same values on every engine, so the one that need not compile."""
+    method = lookup(token)
+
+    def pool(plane: Array, window: Window) -> Array:
+        dtype = plane.dtype if kind == "labels" else np.dtype(np.float64)
+        return pooling.run(plane, method, window, layout="HW", dtype=dtype, engine="numpy").array
+
+    return pool
+
+
+class Cell:
+    """A method and a window on one plane: what criteria ask for by name, made when it is asked for.
+
+    *known* is what is there already, in place of what would be made.
+    """
+
+    def __init__(self, scene: Scene, plane: int, window: Window, pool: Pool, known: Mapping[str, Any]) -> None:
+        self._scene, self._plane, self._window, self._pool = scene, plane, window, pool
+        self.x = scene.scaled(scene.raw[plane])
+        self.stride = window.stride
+        self.__dict__.update(known)
+
+    @cached_property
+    def y(self) -> Array:
+        """The plane pooled."""
+        return self._scene.scaled(self._pool(self._scene.raw[self._plane], self._window))
+
+    @cached_property
+    def replica(self) -> Array:
+        """The result laid over the plane."""
+        rows, columns = map(_nearest, self._window.plan(self.x.shape).axes)
+        replica: Array = self.y[np.ix_(rows, columns)]
+        return replica
+
+    @cached_property
+    def dense(self) -> Array:
+        """The plane pooled at stride 1."""
+        dense = Window(self._window.kernel, 1, 0, self._window.dilation)
+        return self._scene.scaled(self._pool(self._scene.raw[self._plane], dense))
+
+    @cached_property
+    def changes(self) -> Array:
+        """What noise changes."""
+        noisy = [self._scene.scaled(self._pool(draw, self._window)) for draw in self._scene.noisy[:, self._plane]]
+        return (np.stack(noisy) - self.y) / SIGMA
+
+    @cached_property
+    def means(self) -> Pair:
+        """Of the whole arrays, unless known."""
+        raise InputError("was not pooled as a whole")
+
+    @cached_property
+    def times(self) -> Pair:
+        """Of the whole pooling, unless known."""
+        raise InputError("was not timed")
+
+
+def _nearest(axis: Axis) -> Array:
+    """Return, for each element of an axis, the output whose window centre is nearest."""
+    first = (axis.reach - 1) / 2 - axis.before
+    return np.floor((np.arange(axis.length) - first) / axis.stride + 0.5).astype(int).clip(0, axis.out - 1)
