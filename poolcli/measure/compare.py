@@ -42,14 +42,14 @@ RUNS = 3  # that are timed
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A method and a window: a number for each criterion, or why there is none; the whole result, if there is one."""
+    """A method and a window: a number for each criterion, or why there is none; *result* makes the whole result."""
 
     method: str
     window: str
     values: Mapping[str, float | None]
     reasons: Mapping[str, str]
     note: str = ""
-    result: Array | None = None
+    result: Callable[[], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class _Rows:
             means=means,
             times=_times(partial(call, engine=done.choice.engine), window),
         )
-        return Row(token, name, values, reasons, note, done.array)
+        return Row(token, name, values, reasons, note, lambda: call(window).array)
 
     def foreign(self, result: Array, window: Window) -> Row:
         """Return the row of somebody else's *result*."""
@@ -266,7 +266,7 @@ class _Rows:
         axes = window.plan(tuple(scene.source.shape[axis] for axis in scene.layout.pooled)).axes
         means = self._mean(axes), scene.mean_of(result)
         values, reasons = self.measured(window, _no_method, planes, means=means)
-        return Row("against", window_token(window), values, reasons, "the given result", result)
+        return Row("against", window_token(window), values, reasons, "the given result", lambda: result)
 
     def measured(
         self, window: Window, pool: Pool, results: Array | None = None, **known: Any
@@ -274,8 +274,8 @@ class _Rows:
         """Return each criterion's value, the median over the planes, or why there is none."""
         if self._mask is not None:
             known["mask"] = pooling_by("avg", "")(self._mask, window) > 0.5
-        own = [{} if results is None else {"y": result} for result in results or self._scene.planes]
-        cells = [Cell(self._scene, i, window, pool, {**known, **y}) for i, y in enumerate(own)]
+        own = [{} for _ in self._scene.planes] if results is None else [{"y": result} for result in results]
+        cells = [Cell(self._scene, i, window, pool, {**known, **given}) for i, given in enumerate(own)]
         values: dict[str, float | None] = {}
         reasons: dict[str, str] = {}
         for criterion in self._table:

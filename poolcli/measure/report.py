@@ -184,7 +184,7 @@ def _pictures(found: Comparison) -> tuple[Picture, ...]:
     for row in found.rows:
         if row.result is not None:
             name = f"{row.method} {row.window}"
-            pictures.append(_picture(found.scene, row.result, name, f"result of {name}"))
+            pictures.append(_picture(found.scene, row.result(), name, f"result of {name}"))
     return tuple(pictures)
 
 

@@ -90,8 +90,8 @@ class Scene:
         plane = self.scaled(self.raw[0])
         if self.kind == "labels" or min(plane.shape) < 3 or not np.isfinite(plane).all():
             return 0.0, 0.0
-        around = np.lib.stride_tricks.sliding_window_view(plane, (3, 3)).reshape(-1, 9)
-        rest = plane[1:-1, 1:-1].ravel() - np.median(around, 1)
+        around = np.lib.stride_tricks.sliding_window_view(plane, (3, 3))[::2, ::2]  # a quarter tells as much
+        rest = plane[1:-1:2, 1:-1:2].ravel() - np.median(around.reshape(-1, 9), 1)
         sigma = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
         return sigma, float((np.abs(rest) > 4 * sigma).mean())
 
@@ -124,7 +124,7 @@ def scene(source: Array, layout: str | None, windows: Sequence[Window], *, label
     many = 1 if picture else math.prod(source.shape) // math.prod(lengths)
     planes = tuple(dict.fromkeys(np.linspace(0, many - 1, PLANES).astype(int).tolist()))
     side = math.isqrt(ELEMENTS // len(planes))
-    steps = [math.lcm(*(window.stride[axis] for window in windows)) for axis in (0, 1)]
+    steps = [math.lcm(*(window.over(2).stride[axis] for window in windows)) for axis in (0, 1)]
     rows, columns = (_middle(length, side, step) for length, step in zip(lengths, steps, strict=True))
     raw = part(source, found, kind, (rows, columns), planes)
     low, span = (0.0, 1.0) if labels else span_of(source.dtype) or _spread(raw)
@@ -157,8 +157,8 @@ def part(source: Array, layout: Layout, kind: str, crop: tuple[slice, slice], pl
     chosen = _luminance(cropped) if kind == "picture" else cropped[list(planes)]
     if kind == "labels":
         return chosen
-    small = chosen.dtype.kind in "biu" and chosen.dtype.itemsize < 8
-    return chosen.astype(np.int64 if small else np.float64)  # whole numbers stay whole, so that they may repeat
+    whole = {1: np.int32, 2: np.int32, 4: np.int64} if chosen.dtype.kind in "biu" else {}
+    return chosen.astype(whole.get(chosen.dtype.itemsize, np.float64))  # whole numbers stay whole: they may repeat
 
 
 def _middle(length: int, most: int, step: int) -> slice:

@@ -129,7 +129,7 @@ def contact(comparison: Comparison) -> Array:
     for window in dict.fromkeys(row.window for row in comparison.rows):
         found = [row for row in comparison.rows if row.window == window and row.result is not None]
         cells = [
-            _cell(tiles(scene, row.result), source[0], spot, f"{row.method} {window}")
+            _cell(tiles(scene, row.result()), source[0], spot, f"{row.method} {window}")
             for row in found
             if row.result is not None
         ]
