@@ -75,6 +75,7 @@ class _Asked:
     phase: str
     export: list[str] | None
     plot: list[str] | None
+    html: list[str] | None
     baseline: str | None
     fail_over: str
     alpha: float
@@ -126,6 +127,9 @@ def bench(
         list[str] | None, _option("--export", metavar="FILE", help="Write .json, .csv or .md; again after each case.")
     ] = None,
     plot: Annotated[list[str] | None, _option("--plot", metavar="FILE", help="Draw .svg or .png.")] = None,
+    html: Annotated[
+        list[str] | None, _option("--html", metavar="FILE", help="Write tables and plots as a page.")
+    ] = None,
     baseline: Annotated[
         str | None,
         _option("--baseline", metavar="OLD.json", help="Compare with an earlier export; a regression exits 6."),
@@ -178,10 +182,16 @@ def _asked(ctx: typer.Context, preset: str | None) -> _Asked:
 
 def _check(asked: _Asked) -> None:
     """Refuse what cannot work before anything is measured."""
-    for name, known, names in (("export", EXPORTS, asked.export), ("plot", PLOTS, asked.plot)):
+    for name, known, names in (
+        ("export", EXPORTS, asked.export),
+        ("plot", PLOTS, asked.plot),
+        ("html", (".html",), asked.html),
+    ):
         for path in names or []:
             if os.path.splitext(path)[1].lower() not in known:
                 raise UsageError(f"{name} must end in {', '.join(known)}, got {path!r}")
+    if asked.html and not (find_spec("jinja2") and find_spec("matplotlib")):
+        raise UsageError("html must have jinja2 and matplotlib installed", "pip install 'poolcli[report]'")
     if asked.plot and find_spec("matplotlib") is None:
         raise UsageError("plot must have matplotlib", "pip install 'poolcli[plot]'")
     for name, known, got in (("phase", PHASES, [asked.phase]), ("engine", TIMED, asked.engine.split(","))):
@@ -319,6 +329,10 @@ def _show(asked: _Asked, found: Results, preset: str | None) -> None:
     from poolcli.measure import results
     from poolcli.media import files
 
+    for path in asked.html or []:
+        from poolcli.measure.report import benchmarked, rendered
+
+        files.write(path, [rendered(benchmarked(found)).encode()], overwrite=True)
     for path in asked.plot or []:
         from poolcli.measure.plot import draw
 

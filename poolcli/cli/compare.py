@@ -109,7 +109,7 @@ def _check(input: str, outputs: dict[str, str | None], *, force: bool) -> None:
             raise UsageError(f"{option} must be another file than the input, got {name!r}")
         if os.path.lexists(name) and not force:
             raise UsageError(f"{shown(name)}: exists already", "-f to overwrite it")
-    if outputs[".html"] is not None and None in {find_spec("jinja2"), find_spec("matplotlib")}:
+    if outputs[".html"] is not None and not (find_spec("jinja2") and find_spec("matplotlib")):
         raise UsageError("html must have jinja2 and matplotlib installed", "pip install 'poolcli[report]'")
 
 
