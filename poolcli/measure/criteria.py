@@ -45,34 +45,28 @@ LEAST = 32  # outputs on an axis that a spectrum needs
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """A row of the table.
+    """A row of the table: a function, how people read its value, which values are better, and where it comes from.
 
-    Attributes
-    ----------
-    name
-        As it is spelled in JSON.
-    title
-        As people read it.
-    unit
-        Of the value.
-    better
-        Which values are better; "" where a criterion describes and does not judge.
-    form
-        How a value is written.
-    formula, source
-        What is computed, and where it comes from.
-    measure
-        The function; see this module's head.
+    A unit is that of JSON, *form* writes the value for people, *better* is empty where a criterion describes and does
+    not judge.
     """
 
-    name: str
+    measure: Callable[..., float]
     title: str
     unit: str
     better: Literal["low", "high", "zero", ""]
     form: str
-    formula: str
-    source: str
-    measure: Callable[..., float]
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """As it is spelled in JSON."""
+        return self.measure.__name__
+
+    @property
+    def formula(self) -> str:
+        """What the function returns, in words."""
+        return " ".join((self.measure.__doc__ or "").split()).removeprefix("Return the ").rstrip(".")
 
     def of(self, cell: object) -> float:
         """Return the value for a *cell* that has what the function looks at as attributes; errors as the function."""
@@ -97,7 +91,7 @@ class Criterion:
 
 
 def alias(dense: Array, y: Array, stride: tuple[int, int]) -> float:
-    """Return the share of the dense result's variance at frequencies that the stride folds back."""
+    """Return the share of power that the stride folds back: where |f| > 1 / (2 stride); Hann window, dense result."""
     if min(y.shape) < LEAST:
         raise InputError(f"needs {LEAST} outputs on each axis, got {'x'.join(map(str, y.shape))}")
     if np.ptp(dense) == 0:
@@ -111,22 +105,22 @@ def alias(dense: Array, y: Array, stride: tuple[int, int]) -> float:
 
 
 def noise_bias(changes: Array) -> float:
-    """Return the mean change that noise makes."""
+    """Return the mean change that noise of 5 % of the range makes, in its sigmas."""
     return float(changes.mean())
 
 
 def noise_gain(changes: Array) -> float:
-    """Return the deviation of the change that noise makes."""
+    """Return the deviation of the change that noise of 5 % of the range makes, in its sigmas."""
     return float(changes.std())
 
 
 def mean_shift(means: Pair) -> float:
-    """Return how far the mean has moved."""
+    """Return the mean of y less the mean of x, of the whole input in its own units."""
     return means[1] - means[0]
 
 
 def edge(x: Array, y: Array, stride: tuple[int, int]) -> float:
-    """Return the mean gradient against that of the average over blocks of the stride."""
+    """Return the mean gradient of y over that of block means: 1 keeps, more exaggerates, less blurs."""
     (rows, columns), (down, across) = (np.array(x.shape) // stride).tolist(), stride
     blocks = x[: rows * down, : columns * across].reshape(rows, down, columns, across)
     if min(rows, columns, *y.shape) < 2:
@@ -139,7 +133,7 @@ def _gradient(plane: Array) -> float:
 
 
 def contrast(x: Array, y: Array) -> float:
-    """Return the deviation against the input's."""
+    """Return the deviation of y over that of x."""
     return _ratio(float(y.std()), float(x.std()))
 
 
@@ -150,7 +144,7 @@ def _ratio(value: float, base: float) -> float:
 
 
 def psnr(x: Array, replica: Array) -> float:
-    """Return the peak signal to noise ratio of the replica."""
+    """Return the -10 log10 of mean (x - y laid over x)^2: what a window costs; avg is its optimum by construction."""
     error = float(np.square(x - replica).mean())
     if error == 0:
         raise InputError("no error at all")
@@ -158,13 +152,13 @@ def psnr(x: Array, replica: Array) -> float:
 
 
 def w1(x: Array, y: Array) -> float:
-    """Return the mean distance of the quantiles: how far the histogram has moved."""
+    """Return the mean |Qx(q) - Qy(q)| over 257 quantiles: how far the histogram has moved."""
     at = np.linspace(0, 1, 257)
     return float(np.abs(np.quantile(x, at) - np.quantile(y, at)).mean())
 
 
 def separation(y: Array, mask: Array) -> float:
-    """Return the distance of the means of two kinds of outputs, in sums of their deviations."""
+    """Return the |mean y1 - mean y2| / (deviation y1 + deviation y2) of the two kinds of outputs."""
     kinds = y[mask], y[~mask]
     if min(map(len, kinds)) < 2:
         raise InputError("needs 2 outputs of each kind")
@@ -175,12 +169,12 @@ def separation(y: Array, mask: Array) -> float:
 
 
 def seconds(times: Pair) -> float:
-    """Return the time of the whole pooling."""
+    """Return the time of pooling the whole input, median of three runs by the timer of poolcli bench."""
     return times[0]
 
 
 def growth(times: Pair) -> float:
-    """Return the time with a kernel larger by one against the time."""
+    """Return the time with a kernel larger by 1 over the time."""
     return times[1] / times[0]
 
 
@@ -188,7 +182,7 @@ def growth(times: Pair) -> float:
 
 
 def miou(x: Array, replica: Array) -> float:
-    """Return the mean over the labels of *x* of intersection over union with the replica."""
+    """Return the mean over the labels of x of intersection / union with y laid over x."""
     labels, before = np.unique(x, return_counts=True)
     at = np.searchsorted(labels, replica).clip(max=len(labels) - 1)
     after, both = (np.bincount(at[kept], minlength=len(labels)) for kept in (labels[at] == replica, x == replica))
@@ -196,7 +190,7 @@ def miou(x: Array, replica: Array) -> float:
 
 
 def alive(x: Array, replica: Array, stride: tuple[int, int]) -> float:
-    """Return the share of small objects that still meet an element of their label in the replica."""
+    """Return the share of objects under two windows, background apart, that meet their label in y laid over x."""
     objects, sizes = _objects(x)
     labels, counts = np.unique(x, return_counts=True)
     first = np.unique(objects, return_index=True)[1]
@@ -224,75 +218,40 @@ def _objects(x: Array) -> tuple[Array, Array]:
 
 
 def invented(x: Array, y: Array) -> float:
-    """Return how many labels are new."""
+    """Return the number of labels of y that are not of x."""
     return len(np.setdiff1d(y, x))
 
 
 def lost(x: Array, y: Array) -> float:
-    """Return how many labels have gone."""
+    """Return the number of labels of x that are not of y."""
     return len(np.setdiff1d(x, y))
 
 
 def agree(x: Array, replica: Array) -> float:
-    """Return the share of elements whose label is kept."""
+    """Return the share of elements whose label is that of y laid over x."""
     return float((x == replica).mean())
 
 
-_ZHANG = "Zhang, Making Convolutional Networks Shift-Invariant Again, 2019 (the idea; the formula is ours)"
+_ZHANG = "idea: Zhang, Making Convolutional Networks Shift-Invariant Again, 2019"
 _BOUREAU = "Boureau, Ponce, LeCun, A Theoretical Analysis of Feature Pooling, 2010"
-_TIMER = "the timer of poolcli bench, median of the runs"
-_TIMES = (
-    Criterion("seconds", "time, ms", "s", "low", "{:.2f}", "pooling of the whole input", _TIMER, seconds),
-    Criterion("growth", "k+1 / k", "ratio", "", "{:.2f}", "time with a kernel larger by 1 / time", _TIMER, growth),
-)
+_TIMES = (Criterion(seconds, "time, ms", "s", "low", "{:.2f}"), Criterion(growth, "k+1 / k", "ratio", "", "{:.2f}"))
 PICTURE = (
-    Criterion(
-        "alias", "aliasing", "share", "low", "{:.2%}",
-        "sum |FFT(w (D - mean))|^2 where |f| > 1/(2 stride), over the sum of all; D at stride 1, w a Hann window",
-        _ZHANG, alias,
-    ),
-    Criterion(
-        "noise_bias", "noise bias", "sigma", "zero", "{:+z.2f}",
-        "mean(P(x + n) - P(x)) / sigma, n normal with sigma 5 % of the range", "order statistics", noise_bias,
-    ),
-    Criterion(
-        "noise_gain", "noise gain", "sigma", "low", "{:.2f}",
-        "deviation of P(x + n) - P(x), / sigma", "order statistics", noise_gain,
-    ),
-    Criterion(
-        "mean_shift", "mean shift", "levels", "", "{:+z.2f}",
-        "mean y - mean x of the whole input, in its own units", "", mean_shift,
-    ),
-    Criterion(
-        "edge", "edge", "ratio", "", "{:.2f}",
-        "mean |grad y| / mean |grad of block means|: 1 keeps, more exaggerates, less blurs", "", edge,
-    ),
-    Criterion("contrast", "contrast", "ratio", "", "{:.2f}", "deviation of y / deviation of x", "", contrast),
-    Criterion(
-        "psnr", "window PSNR", "dB", "", "{:.1f}",
-        "-10 log10 mean (x - y laid over x)^2: what the window costs; avg is its optimum by construction", "", psnr,
-    ),
-    Criterion(
-        "w1", "histogram", "of range", "", "{:.3f}",
-        "mean |Qx(q) - Qy(q)| over 257 quantiles", "Wasserstein distance", w1,
-    ),
+    Criterion(alias, "aliasing", "share", "low", "{:.2%}", _ZHANG),
+    Criterion(noise_bias, "noise bias", "sigma", "zero", "{:+z.2f}", "order statistics"),
+    Criterion(noise_gain, "noise gain", "sigma", "low", "{:.2f}", "order statistics"),
+    Criterion(mean_shift, "mean shift", "levels", "", "{:+z.2f}"),
+    Criterion(edge, "edge", "ratio", "", "{:.2f}"),
+    Criterion(contrast, "contrast", "ratio", "", "{:.2f}"),
+    Criterion(psnr, "window PSNR", "dB", "", "{:.1f}"),
+    Criterion(w1, "histogram", "of range", "", "{:.3f}", "Wasserstein distance"),
     *_TIMES,
-)  # fmt: skip
+)
 LABELS = (
-    Criterion(
-        "miou", "mIoU", "share", "high", "{:.3f}",
-        "mean over labels of intersection / union of x and y laid over x", "Jaccard index", miou,
-    ),
-    Criterion(
-        "alive", "small alive", "share", "high", "{:.0%}",
-        "share of objects under 2 windows, background apart, that still meet their label", "", alive,
-    ),
-    Criterion("invented", "invented", "labels", "low", "{:.0f}", "labels of y that are not of x", "", invented),
-    Criterion("lost", "lost", "labels", "low", "{:.0f}", "labels of x that are not of y", "", lost),
-    Criterion("agree", "agree", "share", "high", "{:.1%}", "share of equal elements, y laid over x", "", agree),
+    Criterion(miou, "mIoU", "share", "high", "{:.3f}", "Jaccard index"),
+    Criterion(alive, "small alive", "share", "high", "{:.0%}"),
+    Criterion(invented, "invented", "labels", "low", "{:.0f}"),
+    Criterion(lost, "lost", "labels", "low", "{:.0f}"),
+    Criterion(agree, "agree", "share", "high", "{:.1%}"),
     *_TIMES,
-)  # fmt: skip
-SEPARATION = Criterion(
-    "separation", "separation", "ratio", "high", "{:.2f}",
-    "|mean y1 - mean y2| / (deviation y1 + deviation y2) of the two kinds of outputs of the mask", _BOUREAU, separation,
-)  # fmt: skip
+)
+SEPARATION = Criterion(separation, "separation", "ratio", "high", "{:.2f}", _BOUREAU)

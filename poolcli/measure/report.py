@@ -6,9 +6,8 @@ import base64
 import io
 import platform
 import re
-from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import poolcli
 from poolcli.errors import UsageError
@@ -33,8 +32,7 @@ WIDTH = 640  # columns of a picture at most; wider ones are picked from
 INK = "#010203"  # of a plot, in place of which the page puts its own
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """A picture as a data URL."""
 
     label: str
@@ -44,56 +42,27 @@ class Picture:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell of a table: its text, and the number that it shows, if it does."""
+class Cell(NamedTuple):
+    """A cell of a table: its text, and the number that it shows or why there is none."""
 
     text: str
     value: float | None = None
     best: bool = False
-    title: str = ""
+    reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table whose rows begin with their heads."""
+class Page(NamedTuple):
+    """All that a page shows; results swap with the first picture.
 
-    caption: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A drawing that takes the colour of the page."""
+    Tables are (caption, heads, rows of cells), plots (title, SVG), notes (title, lines).
+    """
 
     title: str
-    svg: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Lines under a title."""
-
-    title: str
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """All that a page shows; results swap with the *original*, the first picture."""
-
-    title: str
-    lead: tuple[str, ...]
-    tables: tuple[Table, ...]
-    plots: tuple[Plot, ...]
-    notes: tuple[Note, ...]
-    pictures: tuple[Picture, ...] = ()
-
-    @property
-    def original(self) -> Picture | None:
-        """The picture that others swap with."""
-        return self.pictures[0] if self.pictures else None
+    lead: Sequence[str]
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Cell]]]]
+    plots: Sequence[tuple[str, Any]]
+    notes: Sequence[tuple[str, Sequence[str]]]
+    pictures: Sequence[Picture] = ()
 
 
 def rendered(page: Page) -> str:
@@ -117,22 +86,19 @@ def compared(found: Comparison) -> Page:
     """Return the page of a comparison."""
     scene, advice = found.scene, found.advice
     size = "x".join(map(str, scene.source.shape))
-    windows = dict.fromkeys(row.window for row in found.rows)
-    taken = f"{size} {scene.source.dtype.name} {scene.layout.letters}, taken for {scene.kind}"
     lead = (
-        f"{taken}; criteria look at {scene.words}.",
+        f"{size} {scene.source.dtype.name}, taken for {scene.kind}; criteria look at {scene.words}.",
         f"Choose {advice.choice}: {advice.because}. Not if {advice.not_if}.",
         advice.always,
     )
-    tables = tuple(_table(found, window) for window in windows)
-    drawn = tuple(criterion for criterion in found.criteria if _drawable(found.rows, criterion))
-    notes = (
-        Note("Formulas", tuple(_formula(criterion) for criterion in found.criteria)),
-        Note("How it was made", (*([found.command] if found.command else []), *versions())),
-        Note("Limits", LIMITS),
-    )
+    system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "pillow"))
+    made = (f"poolcli {poolcli.__version__}, {system}, {libraries}", *([found.command] if found.command else []))
+    notes = (("Formulas", [*map(_formula, found.criteria)]), ("How it was made", made), ("Limits", LIMITS))
+    tables = [_table(found, window) for window in dict.fromkeys(row.window for row in found.rows)]
+    plots = [_bars(found.rows, criterion) for criterion in found.criteria]
     title = f"Which pooling for {shown(found.name)}?"
-    return Page(title, lead, tables, tuple(_bars(found.rows, c) for c in drawn), notes, _pictures(found))
+    return Page(title, lead, tables, [plot for plot in plots if plot[1]], notes, _pictures(found))
 
 
 def benchmarked(found: Results) -> Page:
@@ -141,36 +107,22 @@ def benchmarked(found: Results) -> Page:
     from poolcli.measure.results import COLUMNS, machine
 
     rows = [row for row in found.rows if row.timing.status == "done"]
-    shown_ = [column for column in COLUMNS if any(column.show(row) for row in rows)]
-    cells = tuple(tuple(Cell(column.show(row)) for column in shown_) for row in rows)
-    table = Table("Timings", tuple(column.title for column in shown_), cells)
-    plot = Plot("Time of each case", _inline(draw(found, "svg").decode(), "bench"))
-    notes = (Note("How it was made", (found.command, found.created)),)
-    return Page("How long does pooling take?", (machine(found),), (table,), (plot,), notes)
+    columns = [column for column in COLUMNS if any(column.show(row) for row in rows)]
+    table = "Timings", [column.title for column in columns], [[Cell(c.show(row)) for c in columns] for row in rows]
+    plot = "Time of each case", _inline(draw(found, "svg").decode(), "bench")
+    notes = [("How it was made", (found.command, found.created))]
+    return Page("How long does pooling take?", [machine(found)], [table], [plot], notes)
 
 
-def versions() -> tuple[str, ...]:
-    """Return the versions that numbers and pictures stand on."""
-    ours = (
-        f"poolcli {poolcli.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    )
-    return ours, ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "pillow"))
-
-
-def _table(found: Comparison, window: str) -> Table:
-    rows = [row for row in found.rows if row.window == window]
-    noted = any(row.note for row in rows)
-    cells = (
-        (Cell(row.method), *(_cell(found, row, criterion) for criterion in found.criteria), *[Cell(row.note)] * noted)
-        for row in rows
-    )
-    heads = ("method", *(criterion.title for criterion in found.criteria), *["note"] * noted)
-    return Table(f"Window {window}; ★ is the best, where more or less is better", heads, tuple(cells))
-
-
-def _cell(found: Comparison, row: Row, criterion: Criterion) -> Cell:
-    value = row.values[criterion.name]
-    return Cell(criterion.show(value), value, found.best(row, criterion), row.reasons.get(criterion.name, ""))
+def _table(found: Comparison, window: str) -> tuple[str, list[str], list[list[Cell]]]:
+    rows = []
+    for row in found.rows:
+        if row.window == window:
+            values = [(criterion, row.values[criterion.name]) for criterion in found.criteria]
+            cells = [Cell(c.show(v), v, found.best(row, c), row.reasons.get(c.name, "")) for c, v in values]
+            rows.append([Cell(row.method), *cells, Cell(row.note)])
+    heads = ["method", *(criterion.title for criterion in found.criteria), "note"]
+    return f"Window {window}; ★ is the best, where more or less is better", heads, rows
 
 
 def _formula(criterion: Criterion) -> str:
@@ -199,16 +151,14 @@ def _picture(scene: Scene, array: Array, label: str, alt: str) -> Picture:
     return Picture(f"{label}, {size}{picked}", f"{alt}, {size}", source, image.shape[1], image.shape[0])
 
 
-def _drawable(rows: Sequence[Row], criterion: Criterion) -> bool:
-    return sum(row.values[criterion.name] is not None for row in rows) > 1
-
-
-def _bars(rows: Sequence[Row], criterion: Criterion) -> Plot:
-    """Return a bar for each row, with its number at the end."""
+def _bars(rows: Sequence[Row], criterion: Criterion) -> tuple[str, Any]:
+    """Return a bar for each row with its number at the end, or nothing where there is nothing to compare."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     known = [(f"{row.method} {row.window}", value) for row in rows if (value := row.values[criterion.name]) is not None]
+    if len(known) < 2:
+        return criterion.title, ""
     out = io.StringIO()
     style: Any = dict.fromkeys(("text.color", "ytick.color"), INK)
     style |= {"svg.fonttype": "none", "svg.hashsalt": "poolcli", "font.size": 10, "text.parse_math": False}
@@ -224,7 +174,7 @@ def _bars(rows: Sequence[Row], criterion: Criterion) -> Plot:
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.spines[:].set_visible(False)
         figure.savefig(out, format="svg", transparent=True)
-    return Plot(criterion.title, _inline(out.getvalue(), criterion.name))
+    return criterion.title, _inline(out.getvalue(), criterion.name)
 
 
 def _inline(svg: str, name: str) -> Any:
