@@ -41,7 +41,7 @@ def photo():
 
 @pytest.fixture(scope="module")
 def compared(photo):
-    return poolcli.compare(photo, METHODS, ["k2", "k3s2p1"], name="photo.png")
+    return poolcli.compare(photo, METHODS, ["k2", "k3s2p1"], layout="HWC", name="photo.png")
 
 
 # --- numbers -----------------------------------------------------------------------------------------------------
@@ -100,8 +100,8 @@ def test_noise_on_flat_ground_does_what_order_statistics_say(method, bias, gain)
 
 
 def test_the_same_numbers_come_from_every_engine_and_number_of_threads(photo):
-    first = poolcli.compare(photo, ["max", "avg"], ["k2"], engine="numba", threads=2)
-    again = poolcli.compare(photo, ["max", "avg"], ["k2"], engine="numpy", threads=1)
+    first = poolcli.compare(photo, ["max", "avg"], ["k2"], layout="HWC", engine="numba", threads=2)
+    again = poolcli.compare(photo, ["max", "avg"], ["k2"], layout="HWC", engine="numpy", threads=1)
     assert untimed(first) == untimed(again)
 
 
@@ -128,15 +128,15 @@ def test_large_inputs_are_cropped_to_whole_windows_in_the_middle():
 
 def test_alpha_has_no_part_in_the_numbers():
     colours = RNG.integers(0, 256, (64, 64, 3), np.uint8)
-    plain = poolcli.compare(colours, METHODS, ["k2"])
-    alpha = poolcli.compare(np.dstack([colours, colours[..., 0]]), METHODS, ["k2"])
+    plain = poolcli.compare(colours, METHODS, ["k2"], layout="HWC")
+    alpha = poolcli.compare(np.dstack([colours, colours[..., 0]]), METHODS, ["k2"], layout="HWC")
     assert untimed(plain) == untimed(alpha)
 
 
 def test_a_result_by_another_tool_is_measured_as_ours_is(photo):
     even = photo[:426]
     mean = np.rint(even.reshape(213, 2, 320, 2, 3).astype(float).mean((1, 3))).astype(np.uint8)
-    found = poolcli.compare(even, ["avg"], against=mean)
+    found = poolcli.compare(even, ["avg"], layout="HWC", against=mean)
     theirs, ours = by_row(found)["against", "k2s2"], by_row(found)["avg", "k2s2"]
     for name in ("psnr", "edge", "contrast", "w1", "mean_shift"):
         assert theirs.values[name] == pytest.approx(ours.values[name], rel=5e-3, abs=1e-3)
@@ -241,7 +241,7 @@ def test_one_and_three_pooled_axes_are_refused_in_words():
 def test_colours_are_labels_of_one_number_each():
     plane = RNG.integers(0, 3, (64, 64))
     colours = np.array([[9, 1, 2], [9, 1, 3], [8, 255, 255]], np.uint8)[plane]
-    found = scene(colours, None, [Window(2)], labels=True)
+    found = scene(colours, "HWC", [Window(2)], labels=True)
     assert (found.kind, found.layout.letters) == ("labels", "HW")
     ranks = np.unique(found.raw[0], return_inverse=True)[1].reshape(plane.shape)
     assert np.array_equal(np.array([1, 2, 0])[plane], ranks)
@@ -327,7 +327,7 @@ def test_pictures_get_the_advice_that_suits_them(picture, window, options, choic
 def test_the_noise_of_a_picture_is_estimated():
     noisy = scene(smooth() + RNG.normal(0, 10, (256, 256)), None, [Window(2)], labels=False)
     # the median of nine takes a seventh of it along
-    assert noisy.noise[0] * noisy.span == pytest.approx(10 * 6 / 7, rel=0.05)
+    assert noisy.noise[0] * noisy.range[1] == pytest.approx(10 * 6 / 7, rel=0.05)
     assert scene(smooth(), None, [Window(2)], labels=False).noise[0] < 0.005
 
 
@@ -357,7 +357,7 @@ def test_the_busiest_spot_is_magnified():
 def test_transparent_pixels_are_shown_on_white():
     x = np.zeros((64, 64, 4), np.uint8)
     x[:, 32:, 3] = 255
-    (tile,) = sheet.tiles(scene(x, None, [Window(2)], labels=False), x)
+    (tile,) = sheet.tiles(scene(x, "HWC", [Window(2)], labels=False), x)
     assert (tile[:, :32] == 255).all()
     assert (tile[:, 32:] == 0).all()
 
@@ -419,7 +419,7 @@ def test_labels_have_their_criteria_and_are_asked_for(cli, samples):
         (["-w", "big"], 2, "window must look like"),
         (["-w", ",".join(f"k{k}" for k in range(2, 20)), "-m", "max,avg,l2"], 2, "at most 48, got 54 (3 x 18)"),
         (["--against", "none.png"], 3, "none.png: no such file"),
-        (["--layout", "Q"], 2, "layout must be different letters"),
+        (["--layout", "HWC"], 3, "layout must not be given for a picture, got 'HWC'"),
     ],
 )
 def test_bad_input_gets_one_clear_line(cli, samples, options, code, message):
@@ -453,10 +453,10 @@ def test_a_picture_takes_up_to_six_times_its_memory(tmp_path):
         "from poolcli.media import contents, files\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
         "small = np.zeros((64, 64, 3), np.uint8)\n"
-        f"poolcli.compare(small, {METHODS!r}, engine='numba')\n"
+        f"poolcli.compare(small, {METHODS!r}, layout='HWC', engine='numba')\n"
         "before = peak()\n"
         f"pixels = contents.decode(files.read({str(path)!r}), max_pixels=10**9).pixels\n"
-        f"poolcli.compare(pixels, {METHODS!r}, engine='numba')\n"
+        f"poolcli.compare(pixels, {METHODS!r}, layout='HWC', engine='numba')\n"
         "print((peak() - before) / pixels.nbytes)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -47,7 +47,9 @@ CONTRAST = """() => {
 def compared():
     rows, columns = np.indices((90, 120))
     colours = np.dstack([rows * 2, columns * 2, (rows * columns) % 256]).astype(np.uint8)
-    return poolcli.compare(colours, ["max", "avg"], ["k2", "k3"], name=NAME, command="poolcli compare '<i>'")
+    return poolcli.compare(
+        colours, ["max", "avg"], ["k2", "k3"], layout="HWC", name=NAME, command="poolcli compare '<i>'"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,17 @@ import typer
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
 from poolcli.errors import InputError, PoolError, UsageError
+from poolcli.jobs.runner import PICTURE_LAYOUTS
+from poolcli.media import files, formats
 from poolcli.media.files import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
+    from rich.console import Console
+    from typing_extensions import Buffer
 
-    from poolcli.measure.compare import Comparison
+    from poolcli.measure.compare import Comparison, Row
     from poolcli.media.contents import Content
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,23 +67,22 @@ def compare(
 ) -> int:
     _check(input, {".png": sheet, ".html": html}, force=force)
     from poolcli.measure.compare import compare as compared
+    from poolcli.media import contents
 
-    def read(name: str | None, own_key: str | None = None) -> NDArray[Any] | None:
-        if name is None:
-            return None
-        return _read(name, own_key, options.amount("max-pixels", max_pixels)).pixels
-
-    source = _read(input, key, options.amount("max-pixels", max_pixels))
+    most = options.amount("max-pixels", max_pixels)
+    source = _read(input, key, most)
+    if source.header.picture and layout is not None:
+        raise InputError(f"layout must not be given for a picture, got {layout!r}", "pictures are HW or HWC")
     with _progress(quiet=quiet) as step:
         found = compared(
             source.pixels,
             None if method is None else method.split(","),
             None if window is None else window.split(","),
-            layout=layout,
+            layout=PICTURE_LAYOUTS[source.pixels.ndim] if source.header.picture else layout,
             labels=labels,
             energy=energy,
-            against=read(against),
-            mask=read(mask),
+            against=None if against is None else _read(against, None, most).pixels,
+            mask=None if mask is None else _read(mask, None, most).pixels,
             engine=engine,
             threads=threads,
             name=input,
@@ -89,7 +91,10 @@ def compare(
         )
     if not quiet:
         _talk(found, source, asked=labels is not None)
-    _write(found, sheet, html, force=force)
+    if sheet is not None:
+        _write(sheet, contents.encode(found.sheet(), formats.by_name("png"), None), force=force)
+    if html is not None:
+        _write(html, [found.to_html().encode()], force=force)
     if json:
         report.print_json(found.as_json(), indent=2)
     else:
@@ -114,7 +119,7 @@ def _check(input: str, outputs: dict[str, str | None], *, force: bool) -> None:
 
 
 def _read(name: str, key: str | None, max_pixels: int) -> Content:
-    from poolcli.media import contents, files
+    from poolcli.media import contents
 
     try:
         content = contents.decode(files.read(name), key=key, max_pixels=max_pixels)
@@ -149,55 +154,32 @@ def _talk(found: Comparison, source: Content, *, asked: bool) -> None:
         report.say(f"note: {shown(found.name)} has {values} different values: are they labels? --labels or --no-labels")
 
 
-def _write(found: Comparison, sheet: str | None, html: str | None, *, force: bool) -> None:
-    from poolcli.media import contents, files, formats
-
-    for name, made in ((sheet, found.sheet), (html, found.to_html)):
-        if name is not None:
-            product = made()
-            buffers = (
-                [product.encode()]
-                if isinstance(product, str)
-                else contents.encode(product, formats.by_name("png"), None)
-            )
-            try:
-                files.write(name, buffers, overwrite=force)
-            except PoolError as error:
-                raise error.about(shown(name)) from error
+def _write(name: str, buffers: Sequence[Buffer], *, force: bool) -> None:
+    try:
+        files.write(name, buffers, overwrite=force)
+    except PoolError as error:
+        raise error.about(shown(name)) from error
 
 
 def _show(found: Comparison) -> None:
     """Print a table for each window, then the advice."""
-    to, scene = report.console(), found.scene
-    size = report.shape(scene.source.shape)
-    to.print(
-        f"{shown(found.name)}: {size} {scene.source.dtype.name}, {scene.kind}; criteria look at {scene.words}",
-        markup=False,
-    )
+    to, scene, advice = report.console(), found.scene, found.advice
+    taken = f"{report.shape(scene.source.shape)} {scene.source.dtype.name}, {scene.kind}"
+    to.print(f"{shown(found.name)}: {taken}; criteria look at {scene.words}", markup=False)
     for window in dict.fromkeys(row.window for row in found.rows):
-        _show_window(found, window)
-    advice = found.advice
-    to.print(
-        f"advice: {advice.choice}. {advice.because}. Not if {advice.not_if}.", advice.always, sep="\n", markup=False
-    )
+        _show_window(found, window, [row for row in found.rows if row.window == window], to)
+    to.print(f"advice: {advice.choice}. {advice.because}. Not if {advice.not_if}.", markup=False)
+    to.print(advice.always, markup=False)
 
 
-def _show_window(found: Comparison, window: str) -> None:
+def _show_window(found: Comparison, window: str, rows: Sequence[Row], to: Console) -> None:
     """Print a row for each method or, where that does not fit, a column."""
     from rich.text import Text
 
-    to = report.console()
-    rows = [row for row in found.rows if row.window == window]
     cells = [[Text("method"), *(Text(criterion.title) for criterion in found.criteria)]]
     for row in rows:
-        best = [found.best(row, criterion) for criterion in found.criteria]
-        texts = [
-            criterion.show(row.values[criterion.name]) + "*" * good
-            for criterion, good in zip(found.criteria, best, strict=True)
-        ]
-        cells.append(
-            [Text(row.method), *(Text(text, "bold" if good else "") for text, good in zip(texts, best, strict=True))]
-        )
+        texts = (Text(text + "*" * best, "bold" if best else "") for text, best in found.shown(row))
+        cells.append([Text(row.method), *texts])
     for lines in (cells, [list(line) for line in zip(*cells, strict=True)]):
         made = report.table(f"{window} (* is the best)", *(f">{head.plain}" for head in lines[0]))
         made.columns[0].justify = "left"
@@ -207,8 +189,5 @@ def _show_window(found: Comparison, window: str) -> None:
             break
     to.print(made)
     for row in rows:
-        said = (
-            [row.note] if row.note else list(dict.fromkeys(f"{name}: {reason}" for name, reason in row.reasons.items()))
-        )
-        for text in said:
+        for text in [row.note] if row.note else dict.fromkeys(f"{name}: {why}" for name, why in row.reasons.items()):
             report.say(f"note: {row.method} {window}: {text}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import pooling
+from poolcli.core import layouts, pooling
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError, PoolError, UsageError
@@ -20,7 +20,7 @@ from poolcli.measure.advice import Advice, Facts, advise, unfit
 from poolcli.measure.bench import Rules, interleave
 from poolcli.measure.cases import window_token
 from poolcli.measure.cases import windows as parsed
-from poolcli.measure.scene import Cell, Scene, indexed, part, pooling_by, told
+from poolcli.measure.scene import Cell, Scene, indexed, part, pooling_by
 from poolcli.measure.scene import scene as seen
 
 if TYPE_CHECKING:
@@ -63,12 +63,14 @@ class Comparison:
     advice: Advice
     command: str
 
-    def best(self, row: Row, criterion: Criterion) -> bool:
-        """Whether no other method of the row's window is better."""
-        value = row.values[criterion.name]
-        others = [other.values[criterion.name] for other in self.rows if other.window == row.window]
-        best = criterion.best(others)
-        return value is not None and best is not None and abs(value) == abs(best)
+    def shown(self, row: Row) -> list[tuple[str, bool]]:
+        """Return the text of each value of a row, and whether none of its window is better."""
+        found = []
+        for criterion in self.criteria:
+            value = row.values[criterion.name]
+            best = criterion.best(other.values[criterion.name] for other in self.rows if other.window == row.window)
+            found.append((criterion.show(value), None not in {value, best} and abs(value or 0) == abs(best or 0)))
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Return the one JSON form: standard types only, no NaN."""
@@ -91,13 +93,7 @@ class Comparison:
                 for criterion in self.criteria
             ],
             "results": [
-                {
-                    "method": row.method,
-                    "window": row.window,
-                    **row.values,
-                    "reasons": dict(row.reasons),
-                    "note": row.note,
-                }
+                {"method": row.method, "window": row.window, "note": row.note, **row.values, "reasons": row.reasons}
                 for row in self.rows
             ],
             "advice": asdict(self.advice),
@@ -207,7 +203,7 @@ def _scale(source: Array, result: Array, layout: str | None) -> Window:
     if result.ndim != source.ndim:
         raise InputError(f"result must have {source.ndim} axes as the input has, got {result.ndim}")
     factors = []
-    for axis in told(source.shape, layout).pooled:
+    for axis in layouts.resolve(layout, source.shape).pooled:
         length, out = source.shape[axis], result.shape[axis]
         factor = max(1, round(length / max(1, out)))
         if out not in {length // factor, -(-length // factor)}:
@@ -245,24 +241,17 @@ class _Rows:
             empty = {criterion.name: error.message for criterion in self._table}
             return Row(token, name, dict.fromkeys(empty), empty, note or error.message)
         means = self._mean(done.plan.axes), scene.mean_of(done.array)
-        values, reasons = self.measured(
-            window,
-            pooling_by(token, scene.kind),
-            means=means,
-            times=_times(partial(call, engine=done.choice.engine), window),
-        )
+        times = _times(partial(call, engine=done.choice.engine), window)
+        values, reasons = self.measured(window, pooling_by(token, scene.kind), means=means, times=times)
         return Row(token, name, values, reasons, note, lambda: call(window).array)
 
     def foreign(self, result: Array, window: Window) -> Row:
         """Return the row of somebody else's *result*."""
         scene = self._scene
         if scene.kind == "labels":
-            result, _ = indexed(result, None)
+            result, _ = indexed(result, "HWC" if result.ndim == 3 and scene.source.ndim == 2 else None)
         crop = tuple(slice(c.start // s, c.stop // s) for c, s in zip(scene.crop, window.stride, strict=True))
-        planes = part(result, scene.layout, scene.kind, (crop[0], crop[1]), scene.planes)
-        if scene.kind != "labels":
-            low, span = scene.range_of(result.dtype)
-            planes = (planes - low) / span
+        planes = scene.scaled(part(result, scene.layout, scene.kind, (crop[0], crop[1]), scene.planes), result.dtype)
         axes = window.plan(tuple(scene.source.shape[axis] for axis in scene.layout.pooled)).axes
         means = self._mean(axes), scene.mean_of(result)
         values, reasons = self.measured(window, _no_method, planes, means=means)

@@ -118,8 +118,8 @@ def _table(found: Comparison, window: str) -> tuple[str, list[str], list[list[Ce
     rows = []
     for row in found.rows:
         if row.window == window:
-            values = [(criterion, row.values[criterion.name]) for criterion in found.criteria]
-            cells = [Cell(c.show(v), v, found.best(row, c), row.reasons.get(c.name, "")) for c, v in values]
+            named = zip(found.criteria, found.shown(row), strict=True)
+            cells = [Cell(text, row.values[c.name], best, row.reasons.get(c.name, "")) for c, (text, best) in named]
             rows.append([Cell(row.method), *cells, Cell(row.note)])
     heads = ["method", *(criterion.title for criterion in found.criteria), "note"]
     return f"Window {window}; ★ is the best, where more or less is better", heads, rows

@@ -49,8 +49,6 @@ class Scene:
         Which planes the part has; of a picture the luminance.
     raw
         The part in the data's own units, (planes, rows, columns); whole numbers stay whole.
-    low, span
-        The range of the data.
     """
 
     source: Array
@@ -59,16 +57,27 @@ class Scene:
     crop: tuple[slice, slice]
     planes: tuple[int, ...]
     raw: Array
-    low: float
-    span: float
 
-    def scaled(self, values: Array) -> Array:
-        """Return values of the data scaled to [0, 1]; labels as they are."""
-        return values if self.kind == "labels" else (values - self.low) / self.span
+    def scaled(self, values: Array, dtype: np.dtype[Any] | None = None) -> Array:
+        """Return values, of the source's type or another, scaled to [0, 1] by its range; labels as they are."""
+        low, span = self.range if dtype is None else self._range(dtype)
+        return values if self.kind == "labels" else (values - low) / span
 
-    def range_of(self, dtype: np.dtype[Any]) -> Pair:
-        """Return the lowest value and the range of a picture of *dtype* beside this one."""
-        return span_of(dtype) or (self.low, self.span)
+    @cached_property
+    def range(self) -> Pair:
+        """The lowest value and the width of the range."""
+        return self._range(self.source.dtype)
+
+    def _range(self, dtype: np.dtype[Any]) -> Pair:
+        """Return the range of a type of up to 16 bits; of others that of all values but outliers."""
+        if dtype.kind in "iu" and dtype.itemsize <= 2:
+            info = np.iinfo(dtype)
+            return float(info.min), float(info.max) - float(info.min)
+        finite = self.raw[np.isfinite(self.raw)]
+        if not finite.size:
+            raise InputError("values must be finite somewhere, got none that is")
+        low, high = np.percentile(finite, (0.1, 99.9)).tolist()
+        return low, (high - low) or 1.0
 
     @property
     def words(self) -> str:
@@ -81,7 +90,7 @@ class Scene:
     def noisy(self) -> Array:
         """The part with noise added, several times; counter-based, so that it is the same everywhere."""
         draws = np.random.Generator(np.random.Philox(0)).standard_normal((DRAWS, *self.raw.shape))
-        noisy = self.raw + draws * (SIGMA * self.span)
+        noisy = self.raw + draws * (SIGMA * self.range[1])
         return np.rint(noisy).astype(self.raw.dtype) if self.raw.dtype.kind == "i" else noisy
 
     @cached_property
@@ -117,7 +126,9 @@ def scene(source: Array, layout: str | None, windows: Sequence[Window], *, label
     """Return what criteria look at in *source*, for all *windows* the same."""
     if labels:
         source, layout = indexed(source, layout)
-    found = told(source.shape, layout)
+    found = layouts.resolve(layout, source.shape)
+    if len(found.pooled) != 2:
+        raise InputError(f"layout must have two pooled axes to be compared, got {found.letters}")
     picture = not labels and found.letters in {"HW", "HWC"} and math.prod(source.shape[2:]) <= 4
     kind = "labels" if labels else "picture" if picture else "tensor"
     lengths = [source.shape[axis] for axis in found.pooled]
@@ -127,23 +138,14 @@ def scene(source: Array, layout: str | None, windows: Sequence[Window], *, label
     steps = [math.lcm(*(window.over(2).stride[axis] for window in windows)) for axis in (0, 1)]
     rows, columns = (_middle(length, side, step) for length, step in zip(lengths, steps, strict=True))
     raw = part(source, found, kind, (rows, columns), planes)
-    low, span = (0.0, 1.0) if labels else span_of(source.dtype) or _spread(raw)
-    return Scene(source, found, kind, (rows, columns), planes, raw, low, span)
-
-
-def told(shape: tuple[int, ...], layout: str | None) -> Layout:
-    """Return the layout of a picture or a tensor, which must have two pooled axes."""
-    found = layouts.resolve("HWC" if layout is None and len(shape) == 3 and shape[2] <= 4 else layout, shape)
-    if len(found.pooled) != 2:
-        raise InputError(f"layout must have two pooled axes to be compared, got {found.letters}")
-    return found
+    return Scene(source, found, kind, (rows, columns), planes, raw)
 
 
 def indexed(source: Array, layout: str | None) -> tuple[Array, str | None]:
     """Return labels as one whole number each: the colours of a picture as red, green and blue in a row."""
     if source.dtype.kind not in "biu":
         raise InputError(f"labels must be whole numbers, got {source.dtype.name}")
-    if source.ndim != 3 or source.shape[2] not in {3, 4} or layout not in {None, "HWC"}:
+    if layout != "HWC" or source.shape[2] not in {3, 4}:
         return (source.view(np.uint8) if source.dtype == bool else source), layout
     bits = 8 * source.dtype.itemsize
     colours = source[..., :3].astype(np.int32 if bits == 8 else np.int64)
@@ -154,11 +156,16 @@ def part(source: Array, layout: Layout, kind: str, crop: tuple[slice, slice], pl
     """Return a part of *source* as (planes, rows, columns), of types with room for noise; labels as they are."""
     cropped = np.moveaxis(source, layout.pooled, (-2, -1))[..., crop[0], crop[1]]
     cropped = cropped.reshape(-1, *cropped.shape[-2:])
-    chosen = _luminance(cropped) if kind == "picture" else cropped[list(planes)]
+    chosen = cropped[list(planes)]
     if kind == "labels":
         return chosen
-    whole = {1: np.int32, 2: np.int32, 4: np.int64} if chosen.dtype.kind in "biu" else {}
-    return chosen.astype(whole.get(chosen.dtype.itemsize, np.float64))  # whole numbers stay whole: they may repeat
+    if kind == "picture" and len(cropped) > 2:
+        chosen = np.einsum("c,cij->ij", LUMINANCE, cropped[:3].astype(np.float64))[None]
+    if source.dtype.kind not in "biu" or source.dtype.itemsize == 8:
+        return chosen.astype(np.float64)
+    return np.rint(chosen).astype(
+        np.int64 if source.dtype.itemsize == 4 else np.int32
+    )  # whole, so that they may repeat
 
 
 def _middle(length: int, most: int, step: int) -> slice:
@@ -167,30 +174,6 @@ def _middle(length: int, most: int, step: int) -> slice:
     many = many // step * step or many
     start = (length - many) // 2 // step * step
     return slice(start, start + many)
-
-
-def _luminance(channels: Array) -> Array:
-    if len(channels) < 3:
-        return channels[:1]
-    mixed: Array = np.einsum("c,cij->ij", LUMINANCE, channels[:3].astype(np.float64))[None]
-    return np.rint(mixed).astype(channels.dtype) if channels.dtype.kind in "iu" else mixed
-
-
-def span_of(dtype: np.dtype[Any]) -> Pair | None:
-    """Return the lowest value of a type of up to 16 bits and the width of its range, or None."""
-    if dtype.kind not in "iu" or dtype.itemsize > 2:
-        return None
-    info = np.iinfo(dtype)
-    return float(info.min), float(info.max) - float(info.min)
-
-
-def _spread(values: Array) -> Pair:
-    """Return the lowest of all values but outliers, and the width of their range."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        raise InputError("values must be finite somewhere, got none that is")
-    low, high = np.percentile(finite, (0.1, 99.9)).tolist()
-    return low, (high - low) or 1.0
 
 
 def pooling_by(token: str, kind: str) -> Pool:

@@ -49,8 +49,7 @@ class Spot(NamedTuple):
 def tiles(scene: Scene, array: Array) -> list[Array]:
     """Return *array*, the input or a result, as one picture or some maps, each (rows, columns, 3) of uint8."""
     if scene.kind == "picture":
-        low, span = scene.range_of(array.dtype)
-        values = np.clip((np.asarray(array, np.float32) - low) / span * 255, 0, 255)
+        values = np.clip(scene.scaled(np.asarray(array, np.float32), array.dtype) * 255, 0, 255)
         values = values[..., None] if values.ndim == 2 else values
         colours = np.repeat(values[..., :1], 3, 2) if values.shape[2] < 3 else values[..., :3]
         if values.shape[2] in {2, 4}:  # on white
@@ -61,7 +60,7 @@ def tiles(scene: Scene, array: Array) -> list[Array]:
     if scene.kind == "labels":
         known = np.unique(scene.source)
         return list(coloured(np.searchsorted(known, planes) / max(1, len(known) - 1)))
-    return list(coloured((planes - scene.low) / scene.span))
+    return list(coloured(scene.scaled(planes)))
 
 
 def coloured(values: Array) -> Array:
