@@ -189,5 +189,8 @@ def _show_window(found: Comparison, window: str, rows: Sequence[Row], to: Consol
             break
     to.print(made)
     for row in rows:
-        for text in [row.note] if row.note else dict.fromkeys(f"{name}: {why}" for name, why in row.reasons.items()):
+        reasons: dict[str, list[str]] = {}
+        for name, why in row.reasons.items():
+            reasons.setdefault(why, []).append(name)
+        for text in [row.note] if row.note else (f"no {', '.join(names)}: {why}" for why, names in reasons.items()):
             report.say(f"note: {row.method} {window}: {text}")

@@ -49,7 +49,7 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(
-        lambda f: f["labels"] and f["mode"]["alive"] < 0.5,
+        lambda f: f["labels"] and f["mode"]["alive"] < min(0.5, f["max"]["alive"]),
         "mode",
         "{window}: mode invents no label and keeps {mode[agree]:.1%} of the elements, but only {mode[alive]:.0%} of "
         "the objects under two windows live; max keeps {max[alive]:.0%} of them",
@@ -78,14 +78,14 @@ RULES = (
         lambda f: f["noise"] > 0.03 and f["outliers"] > 0.01 and f["extremes"],
         "median",
         "the noise is about {noise:.1%} of the range and {outliers:.1%} of the pixels are outliers beyond 4 sigma; "
-        "{window}: max rises by {max[noise_bias]:.2f} sigma of noise, median by {median[noise_bias]:.2f}",
+        "{window}: max rises by {max[noise_bias]:z.2f} sigma of noise, median by {median[noise_bias]:z.2f}",
         "the outliers are the signal",
     ),
     Rule(
         lambda f: f["noise"] > 0.03 and f["extremes"],
         "avg",
-        "the noise is about {noise:.1%} of the range; {window}: max rises by {max[noise_bias]:.2f} sigma of it "
-        "and keeps {max[noise_gain]:.2f} sigma, avg by {avg[noise_bias]:.2f} and {avg[noise_gain]:.2f}",
+        "the noise is about {noise:.1%} of the range; {window}: max rises by {max[noise_bias]:z.2f} sigma of it "
+        "and keeps {max[noise_gain]:.2f} sigma, avg by {avg[noise_bias]:z.2f} and {avg[noise_gain]:.2f}",
         "the peaks are the signal",
     ),
     Rule(
@@ -98,7 +98,7 @@ RULES = (
     Rule(
         lambda f: f["avg"]["alias"] > 0.05,
         "blur",
-        "{window}: {avg[alias]:.1%} of what avg gives is aliased, {blur[alias]:.1%} of what blur gives",
+        "{window}: {avg[alias]:.1%} of what avg gives is aliased; {wide}: {blur[alias]:.1%} of what blur gives",
         "sharpness matters more: blur keeps {blur[edge]:.2f} of the gradients, avg {avg[edge]:.2f}",
     ),
     Rule(

@@ -282,13 +282,17 @@ class _Rows:
         scene, token = self._scene, window_token(window)
         known = {row.method: row.values for row in rows if row.window == token}
 
+        wide = Window(tuple(2 * k - 1 for k in window.kernel), window.stride)  # what blur needs to be wider than avg
+
         def measure(method: str) -> dict[str, float]:
-            values = known.get(method) or self.measured(window, pooling_by(method, scene.kind))[0]
+            own = {"blur": wide}.get(method, window)
+            values = (own is window and known.get(method)) or self.measured(own, pooling_by(method, scene.kind))[0]
             return {name: math.nan if value is None else value for name, value in values.items()}
 
         facts = {
             "labels": scene.kind == "labels",
             "window": token,
+            "wide": window_token(wide),
             "noise": scene.noise[0],
             "outliers": scene.noise[1],
             "missing": scene.missing,
