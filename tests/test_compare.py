@@ -18,6 +18,7 @@ from poolcli.core.geometry import Window
 from poolcli.errors import InputError, PoolError, UsageError
 from poolcli.measure import criteria, sheet
 from poolcli.measure.advice import RULES, TRAINING, Facts, advise, unfit
+from poolcli.measure.compare import _Rows
 from poolcli.measure.scene import Cell, pooling_by, scene
 
 RNG = np.random.default_rng(14)
@@ -203,6 +204,12 @@ def test_a_small_picture_has_nulls_with_reasons():
     assert all(set(row.values.values()) == {None} and "kernel must fit" in row.note for row in tiny)
 
 
+def test_a_window_as_large_as_the_picture_cannot_grow():
+    row = poolcli.compare(RNG.integers(0, 256, (40, 40), np.uint8), ["max"], [Window(40)]).rows[0]
+    assert row.values["seconds"] > 0
+    assert row.values["growth"] is None
+
+
 def test_missing_values_leave_no_number_and_are_advised_on():
     x = RNG.random((128, 128))
     x[60:70, 60:70] = np.nan
@@ -243,6 +250,20 @@ def test_colours_are_labels_of_one_number_each():
     assert (found.kind, found.layout.letters) == ("labels", "HW")
     ranks = np.unique(found.raw[0], return_inverse=True)[1].reshape(plane.shape)
     assert np.array_equal(np.array([1, 2, 0])[plane], ranks)
+
+
+def test_a_label_map_has_the_numbers_of_its_blocks():
+    pytest.importorskip("scipy", reason="needs SciPy")
+    plane = RNG.integers(0, 5, (32, 32)).repeat(3, 0).repeat(3, 1).astype(np.uint8)
+    rows = _Rows(scene(plane, None, [Window(2)], labels=True), criteria.LABELS, None, "numpy", 1)
+    row, foreign = rows.row("max", Window(2).over(2)), rows.foreign(plane[::2, ::2], Window((2, 2)))
+    for found, y in ((row, poolcli.pool(plane, "max", 2)), (foreign, plane[::2, ::2])):
+        replica = y.repeat(2, 0).repeat(2, 1)
+        assert found.values["agree"] == (replica == plane).mean()
+        shares = [((plane == v) & (replica == v)).sum() / ((plane == v) | (replica == v)).sum() for v in range(5)]
+        assert found.values["miou"] == pytest.approx(np.mean(shares))
+        assert found.values["invented"] == found.values["lost"] == 0
+    assert rows.row("avg", Window(2).over(2)).note == "does not fit labels: it makes values between them"
 
 
 # --- advice ------------------------------------------------------------------------------------------------------

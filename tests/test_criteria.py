@@ -151,7 +151,7 @@ LARGEST = np.array([[7, 0, 3, 3], [0, 5, 3, 3], [0, 5, 3, 3], [0, 0, 0, 9]], np.
 
 
 def labelled(x, y):
-    cell = SimpleNamespace(x=x, y=y, replica=laid(y, 2), stride=(2, 2), times=(1.0, 2.0))
+    cell = SimpleNamespace(x=x, y=y, replica=laid(y, 2), stride=(2, 2), times=(1.0, 2.0, 3.0))
     return {c.name: c.of(cell) for c in criteria.LABELS}
 
 

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 DEFAULT = ("max", "avg", "l2", "median")
-FOR_LABELS = ("mode", "max", "first", "median", "avg")
+FOR_LABELS = ("mode", "max", "first", "median")
 WINDOWS = ("k2", "k4")
 CELLS = 48  # methods x windows
-RUNS = 3  # that are timed
+RULES = Rules(warmup=0, min_runs=3, min_time=0, max_time=0.1)  # a median of 6 Mpix takes 0.7 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,29 +221,28 @@ class _Rows:
         self._scene, self._table = scene, table
         self._mask = None if mask is None else _kinds(mask, scene)
         self._mean = lru_cache(scene.mean)
-        self._whole = partial(
+        self._pool = partial(
             pooling.run,
-            scene.source,
             layout=scene.layout.letters,
             dtype=None if scene.kind == "tensor" else scene.source.dtype.newbyteorder("="),
-            engine=engine,
             threads=threads,
         )
+        self._engine = engine
 
     def row(self, token: str, window: Window) -> Row:
         """Return the row of a method and a window."""
         scene, name = self._scene, window_token(window)
         note = unfit(token, labels=scene.kind == "labels", floats=scene.source.dtype.kind == "f")
-        call = partial(self._whole, lookup(token))
+        call = partial(self._pool, method=lookup(token), engine=self._engine)
         try:
-            done = call(window, ahead=1 + 2 * RUNS)
+            done = call(scene.source, window=window, ahead=RULES.min_runs)
         except PoolError as error:
             empty = {criterion.name: error.message for criterion in self._table}
             return Row(token, name, dict.fromkeys(empty), empty, note or error.message)
         means = self._mean(done.plan.axes), scene.mean_of(done.array)
-        times = _times(partial(call, engine=done.choice.engine), window)
+        times = _times(partial(call, engine=done.choice.engine), scene, window, done.seconds["pool"])
         values, reasons = self.measured(window, pooling_by(token, scene.kind), means=means, times=times)
-        return Row(token, name, values, reasons, note, lambda: call(window).array)
+        return Row(token, name, values, reasons, note, lambda: call(scene.source, window=window).array)
 
     def foreign(self, result: Array, window: Window) -> Row:
         """Return the row of somebody else's *result*."""
@@ -311,12 +310,18 @@ def _kinds(mask: Array, scene: Scene) -> Array:
     return kinds
 
 
-def _times(call: Callable[..., Any], window: Window) -> tuple[float, float]:
-    """Return the median seconds of pooling by *window*, and by one larger by 1 with the same stride."""
+def _times(call: Callable[..., Any], scene: Scene, window: Window, first: float) -> tuple[float, float, float]:
+    """Return the median seconds of pooling the whole, whose *first* pooling counts where there is no time for more.
+
+    Then, of a part, those with the window and those with one larger by 1.
+    """
     larger = Window(tuple(k + 1 for k in window.kernel), window.stride, window.padding, window.dilation, window.ceil)
-    calls = {"window": partial(call, window), "larger": partial(call, larger)}
-    samples = interleave(calls, Rules(warmup=0, runs=RUNS))
-    return statistics.median(samples["window"].seconds), statistics.median(samples["larger"].seconds)
+    calls = {"part": partial(call, scene.part, window=window), "larger": partial(call, scene.part, window=larger)}
+    if first < RULES.max_time:
+        calls["whole"] = partial(call, scene.source, window=window)
+    samples = interleave(calls, RULES)
+    seconds = {name: statistics.median(found.seconds or [math.nan]) for name, found in samples.items()}
+    return seconds.get("whole", first), seconds["part"], seconds["larger"]
 
 
 def _no_method(plane: Array, window: Window) -> Array:  # noqa: ARG001 -- stands in for a method

@@ -17,7 +17,7 @@ mask
 means
     Of the whole input and the whole result, in the data's own units.
 times
-    Seconds of the whole pooling, and of one with a kernel larger by one.
+    Seconds of the whole pooling, of a part's, and of the part's with a kernel larger by 1.
 
 It raises `InputError` with the reason where there is no such number.
 """
@@ -33,7 +33,7 @@ import numpy as np
 from poolcli.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -168,14 +168,14 @@ def separation(y: Array, mask: Array) -> float:
     return abs(float(kinds[0].mean() - kinds[1].mean())) / spread
 
 
-def seconds(times: Pair) -> float:
-    """Return the time of pooling the whole input, median of three runs by the timer of poolcli bench."""
+def seconds(times: Sequence[float]) -> float:
+    """Return the time of pooling the whole input, median of up to three runs by the timer of poolcli bench."""
     return times[0]
 
 
-def growth(times: Pair) -> float:
-    """Return the time with a kernel larger by 1 over the time."""
-    return times[1] / times[0]
+def growth(times: Sequence[float]) -> float:
+    """Return the time with a kernel larger by 1 over the time, of a part of the input."""
+    return times[2] / times[1]
 
 
 # --- Labels ------------------------------------------------------------------------------------------------------
