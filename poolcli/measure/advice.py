@@ -59,7 +59,7 @@ RULES = (
         lambda f: f["labels"],
         "mode",
         "{window}: mode invents no label and keeps {mode[agree]:.1%} of the elements (mIoU {mode[miou]:.2f})",
-        "every small object matters: max keeps more of them, if a higher label may grow",
+        "every small object matters: see what max keeps of them, if a higher label may grow",
     ),
     Rule(
         lambda f: f["missing"] > 0,

@@ -43,12 +43,11 @@ class Picture(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of a table: its text, and the number that it shows or why there is none."""
+    """A cell of a table: its text, and the number that it shows, if it does."""
 
     text: str
     value: float | None = None
     best: bool = False
-    reason: str = ""
 
 
 class Page(NamedTuple):
@@ -119,8 +118,9 @@ def _table(found: Comparison, window: str) -> tuple[str, list[str], list[list[Ce
     for row in found.rows:
         if row.window == window:
             named = zip(found.criteria, found.shown(row), strict=True)
-            cells = [Cell(text, row.values[c.name], best, row.reasons.get(c.name, "")) for c, (text, best) in named]
-            rows.append([Cell(row.method), *cells, Cell(row.note)])
+            cells = [Cell(text, row.values[criterion.name], best) for criterion, (text, best) in named]
+            why = row.note or "; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())
+            rows.append([Cell(row.method), *cells, Cell(why)])
     heads = ["method", *(criterion.title for criterion in found.criteria), "note"]
     return f"Window {window}; ★ is the best, where more or less is better", heads, rows
 
