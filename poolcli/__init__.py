@@ -20,20 +20,25 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from poolcli.core.pooling import pool
+    from poolcli.measure.compare import compare
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "PoolError", "__version__", "pool", "read", "write"]
+__all__ = ["METHODS", "PoolError", "__version__", "compare", "pool", "read", "write"]
 __doc__ = "\n".join([f"{__doc__}", *(f"    {row.name:9} {row.summary}" for row in _methods.METHODS.values())])
 
 METHODS = tuple(_methods.METHODS)
 
 
 def __getattr__(name: str) -> object:
-    """Import `pool` when it is first asked for, so that `poolcli --help` needs no NumPy."""
+    """Import `pool` or `compare` when it is first asked for, so that `poolcli --help` needs no NumPy."""
     if name == "pool":
         from poolcli.core.pooling import pool
 
         return pool
+    if name == "compare":
+        from poolcli.measure.compare import compare
+
+        return compare
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -32,6 +32,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=
 
 EXPORTS = (".json", ".csv", ".md")
 PLOTS = (".svg", ".png")
+PAGES = (".html",)
+NEEDED = (  # option, package, extra
+    ("plot", "matplotlib", "plot"),
+    ("html", "matplotlib", "report"),
+    ("html", "jinja2", "report"),
+    ("baseline", "scipy", "baseline"),
+)
 PHASES = ("pool", "e2e")
 TIMED = ("numba", "numpy")  # auto would change its mind in mid-run
 REGRESSION = 6
@@ -64,6 +71,7 @@ class Asked:
         None, "FILE", "Write .json, .csv or .md; again after each case."
     )
     plot: list[str] | None = _option(None, "FILE", "Draw .svg or .png.")  # noqa: RUF009 -- a field
+    html: list[str] | None = _option(None, "FILE", "Write tables and plots as a page.")  # noqa: RUF009 -- a field
     baseline: str | None = _option(None, "OLD.json", "Compare with an earlier export; a regression exits 6.")
     fail_over: str = _option("5%", "PCT", "Change beyond which slower is a regression.")
     alpha: float = _option(0.01, "P", "Significance that a regression needs.")
@@ -142,13 +150,17 @@ def _check(asked: Asked) -> None:
     from poolcli.measure.baseline import fraction
 
     fraction("fail-over", asked.fail_over)
-    for name, known, names in (("export", EXPORTS, asked.export), ("plot", PLOTS, asked.plot)):
+    for name, known, names in (
+        ("export", EXPORTS, asked.export),
+        ("plot", PLOTS, asked.plot),
+        ("html", PAGES, asked.html),
+    ):
         for path in names or []:
             if _suffix(path) not in known:
                 raise UsageError(f"{name} must end in {', '.join(known)}, got {path!r}")
-    for name, package, wanted in (("plot", "matplotlib", asked.plot), ("baseline", "scipy", asked.baseline)):
-        if wanted and find_spec(package) is None:
-            raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{name}]'")
+    for name, package, extra in NEEDED:
+        if getattr(asked, name) and find_spec(package) is None:
+            raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{extra}]'")
 
 
 def _suffix(path: str) -> str:
@@ -254,6 +266,10 @@ def _show(asked: Asked, found: Results) -> None:
         from poolcli.measure.plot import draw
 
         files.write(path, [draw(found, _suffix(path).removeprefix("."))], overwrite=True)
+    for path in asked.html or []:
+        from poolcli.measure.report import benchmarked, rendered
+
+        files.write(path, [rendered(benchmarked(found)).encode()], overwrite=True)
     if asked.json:
         report.print_bytes(document.to_json(found).encode())
         return

@@ -253,7 +253,7 @@ def _beside(source: Array, method: Method, window: Window, targets: list[Array],
     seconds: dict[str, float] = {}
     for part, target in zip(method.parts, targets, strict=True):
         done = run(source, part, window, dtype=target.dtype, out=target, **options)
-        seconds = added(done.seconds, seconds)
+        seconds = added(seconds, done.seconds)
     return replace(done, seconds=seconds)
 
 
