@@ -160,9 +160,9 @@ def _warn(found: Comparison, source: Content, *, asked: bool) -> None:
     values = len(np.unique(found.subject.part))
     if found.subject.kind == "picture" and not asked and values <= FEW:
         report.say(f"note: {shown(found.name)} has {values} different values: are they labels? --labels or --no-labels")
-    for row in found.rows:
-        for remark in row.remarks:
-            report.say(f"note: {row.method} {row.window}: {remark}")
+    for window in found.windows:
+        for remark in found.remarks(window):
+            report.say(f"note: {remark}")
 
 
 def _write(name: str, buffers: Sequence[Buffer], *, force: bool) -> None:

@@ -52,14 +52,6 @@ class Row:
     note: str = ""
     result: Callable[[], Array] | None = None
 
-    @property
-    def remarks(self) -> list[str]:
-        """The note, or each reason with what it is the reason of."""
-        named = {
-            why: ", ".join(name for name in self.reasons if self.reasons[name] == why) for why in self.reasons.values()
-        }
-        return [self.note] if self.note else [f"no {names}: {why}" for why, names in named.items()]
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -78,13 +70,24 @@ class Comparison:
         return {name: [row for row in self.rows if row.window == name] for name in (row.window for row in self.rows)}
 
     def shown(self, row: Row) -> list[tuple[str, bool]]:
-        """Return the text of each value of a row, and whether none of its window is better."""
+        """Return the text of each value of a row, and whether it is the best of its window."""
         found = []
         for criterion in self.criteria:
-            value = row.values[criterion.name]
-            best = criterion.best(other.values[criterion.name] for other in self.windows[row.window])
-            found.append((criterion.show(value), None not in {value, best} and abs(value or 0) == abs(best or 0)))
+            values = [other.values[criterion.name] for other in self.windows[row.window]]
+            text, best = criterion.show(row.values[criterion.name]), criterion.show(criterion.best(values))
+            found.append((text, text == best != "-" and len(set(map(criterion.show, values))) > 1))
         return found
+
+    def remarks(self, window: str) -> list[str]:
+        """Return what there is to say of the rows of a window: notes, and reasons with what they are the reasons of."""
+        said: dict[str, list[str]] = {}
+        for row in self.windows[window]:
+            named: dict[str, list[str]] = {}
+            for name, why in row.reasons.items():
+                named.setdefault(why, []).append(name)
+            for text in [row.note] if row.note else [f"no {', '.join(names)}: {why}" for why, names in named.items()]:
+                said.setdefault(text, []).append(row.method)
+        return [f"{', '.join(methods)} {window}: {text}" for text, methods in said.items()]
 
     def as_json(self) -> dict[str, Any]:
         """Return the one JSON form: standard types only, no NaN."""

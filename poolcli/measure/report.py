@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from poolcli.measure.results import Results
 
     Cell = tuple[str, float | None, bool]
+    Table = tuple[str, Sequence[str], Sequence[Sequence[Cell]], Sequence[str]]
 
 WIDTH = 640  # columns of a picture at most; wider ones are picked from
 INK = "#010203"  # of a plot, in place of which the page puts its own
@@ -32,14 +33,14 @@ INK = "#010203"  # of a plot, in place of which the page puts its own
 class Page(NamedTuple):
     """All that a page shows.
 
-    Tables are (caption, heads, rows of cells), a cell (text, number that it shows, whether it is the best), plots
-    (title, SVG), notes (title, lines), pictures (label, alternative text, data URL, width, height): the input, and
-    results that swap with it.
+    Tables are (caption, heads, rows of cells, remarks), a cell (text, number that it shows, whether it is the best),
+    plots (title, SVG), notes (title, lines), pictures (label, alternative text, data URL, width, height): the input,
+    and results that swap with it.
     """
 
     title: str
     lead: Sequence[str]
-    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Cell]]]]
+    tables: Sequence[Table]
     plots: Sequence[tuple[str, Any]]
     notes: Sequence[tuple[str, Sequence[str]]]
     pictures: Sequence[tuple[str, str, str, int, int]] = ()
@@ -90,18 +91,18 @@ def benchmarked(found: Results) -> Page:
     cells = [[(column.show(row), None, False) for column in columns] for row in rows]
     plot = "Time of each case", _inline(draw(found, "svg").decode(), "bench")
     notes = [("How it was made", (found.command, found.created))]
-    tables = [("Timings", [column.title for column in columns], cells)]
+    tables = [("Timings", [column.title for column in columns], cells, ())]
     return Page("How long does pooling take?", [machine(found)], tables, [plot], notes)
 
 
-def _table(found: Comparison, window: str, rows: Sequence[Row]) -> tuple[str, list[str], list[list[Cell]]]:
+def _table(found: Comparison, window: str, rows: Sequence[Row]) -> Table:
     lines = []
     for row in rows:
         named = zip(found.criteria, found.shown(row), strict=True)
         cells = [(text, row.values[criterion.name], best) for criterion, (text, best) in named]
-        lines.append([(row.method, None, False), *cells, ("; ".join(row.remarks), None, False)])
-    heads = ["method", *(criterion.title for criterion in found.criteria), "note"]
-    return f"Window {window}; ★ is the best, where more or less is better", heads, lines
+        lines.append([(row.method, None, False), *cells])
+    heads = ["method", *(criterion.title for criterion in found.criteria)]
+    return f"Window {window}; ★ is the best, where more or less is better", heads, lines, found.remarks(window)
 
 
 def _formula(criterion: Criterion) -> str:
