@@ -212,12 +212,11 @@ def test_a_map_without_small_objects_says_so():
 
 def test_the_best_value_is_marked_where_there_is_a_direction_and_a_choice():
     named = {c.name: c for c in (*criteria.PICTURE, *criteria.LABELS)}
-    assert named["alias"].best([0.3, None, 0.1]) == 0.1
-    assert named["noise_bias"].best([0.5, -0.1, -0.9]) == -0.1
-    assert named["miou"].best([0.5, 0.8]) == 0.8
-    assert named["psnr"].best([20.0, 30.0]) is None
-    assert named["alias"].best([0.3, None]) is None
-    assert named["alias"].best([0.3, 0.3]) is None
+    assert named["alias"].best([0.3, "too small", 0.1]) == "10.00%"
+    assert named["noise_bias"].best([0.5, -0.1, -0.9]) == "-0.10"
+    assert named["miou"].best([0.5, 0.8]) == "0.800"
+    assert named["psnr"].best([20.0, 30.0]) == ""
+    assert named["alias"].best([0.3, "too small"]) == named["alias"].best([0.3, 0.30001]) == ""
 
 
 def test_values_are_written_with_their_units():
@@ -225,10 +224,11 @@ def test_values_are_written_with_their_units():
     assert named["alias"].show(0.01234) == "1.23%"
     assert named["seconds"].show(0.0123) == "12.30"
     assert named["noise_bias"].show(-0.0001) == "+0.00"
-    assert named["psnr"].show(None) == "-"
+    assert named["psnr"].show("no error at all") == "-"
 
 
 def test_what_is_not_finite_is_no_number():
     cell = {"means": (0.0, float("nan"))}
-    with pytest.raises(InputError, match="not a finite number"):
-        next(c for c in criteria.PICTURE if c.name == "mean_shift").of(cell)
+    shift = next(c for c in criteria.PICTURE if c.name == "mean_shift")
+    assert shift.of(cell) == "not a finite number, as of values that are not"
+    assert shift.of({}) == "needs the method itself, not its result"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import poolcli
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
@@ -19,14 +20,10 @@ from poolcli.core.settings import setting
 from poolcli.errors import InputError, PoolError, UsageError
 from poolcli.jobs.request import Output, Request
 from poolcli.jobs.runner import PICTURE_LAYOUTS
-from poolcli.media import files, formats
+from poolcli.media import files
 from poolcli.media.files import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from typing_extensions import Buffer
-
     from poolcli.measure.compare import Comparison
     from poolcli.media.contents import Content
 
@@ -81,16 +78,19 @@ def compare(
     talk: Annotated[Talk, "json", "quiet", "debug"],
 ) -> int:
     _check(input, asked, force=output.force)
-    from poolcli.media import contents
-
     source = _read(input, request, request.key)
+    if source.header.picture and request.layout is not None:
+        raise InputError(f"layout must not be given for a picture, got {request.layout!r}", "pictures are HW or HWC")
     found = _compared(source, input, asked, request, quiet=talk.quiet)
     if not talk.quiet:
         _warn(found, source, asked=asked.labels is not None)
     if asked.sheet is not None:
-        _write(asked.sheet, contents.encode(found.sheet(), formats.by_name("png"), None), force=output.force)
+        poolcli.write(asked.sheet, found.sheet(), force=output.force)
     if asked.html is not None:
-        _write(asked.html, [found.to_html().encode()], force=output.force)
+        try:
+            files.write(asked.html, [found.to_html().encode()], overwrite=output.force)
+        except PoolError as error:
+            raise error.about(shown(asked.html)) from error
     if talk.json:
         report.print_json(found.as_json(), indent=2)
     else:
@@ -99,7 +99,7 @@ def compare(
 
 
 def _check(input: str, asked: Compared, *, force: bool) -> None:
-    """Refuse what cannot be written before anything is read."""
+    """Refuse what could not be written once everything is compared."""
     for option, suffix, name in (("sheet", ".png", asked.sheet), ("html", ".html", asked.html)):
         if name is None:
             continue
@@ -128,18 +128,12 @@ def _read(name: str, request: Request, key: str | None = None) -> Content:
 def _compared(source: Content, name: str, asked: Compared, request: Request, *, quiet: bool) -> Comparison:
     from rich.progress import track
 
-    from poolcli.measure.compare import compare
-
-    layout = PICTURE_LAYOUTS[source.pixels.ndim] if source.header.picture else request.layout
-    if source.header.picture and request.layout is not None:
-        raise InputError(f"layout must not be given for a picture, got {request.layout!r}", "pictures are HW or HWC")
     hidden = quiet or sys.stderr is None or not sys.stderr.isatty()
-    shown_on = None if hidden else report.console(stderr=True)
-    return compare(
+    return poolcli.compare(
         source.pixels,
         asked.methods,
         asked.windows,
-        layout=layout,
+        layout=PICTURE_LAYOUTS[source.pixels.ndim] if source.header.picture else request.layout,
         labels=asked.labels,
         energy=asked.energy,
         mask=None if asked.mask is None else _read(asked.mask, request).pixels,
@@ -148,28 +142,27 @@ def _compared(source: Content, name: str, asked: Compared, request: Request, *, 
         threads=request.threads,
         name=name,
         command=shlex.join(["poolcli", *sys.argv[1:]]),
-        track=partial(track, description="compared", console=shown_on, transient=True, disable=hidden),
+        track=partial(
+            track,
+            description="compared",
+            console=None if hidden else report.console(stderr=True),
+            transient=True,
+            disable=hidden,
+        ),
     )
 
 
 def _warn(found: Comparison, source: Content, *, asked: bool) -> None:
     import numpy as np
 
+    name, values = shown(found.name), len(np.unique(found.subject.part))
     for warning in source.warnings:
-        report.say(f"warning: {shown(found.name)}: {warning}")
-    values = len(np.unique(found.subject.part))
+        report.say(f"warning: {name}: {warning}")
     if found.subject.kind == "picture" and not asked and values <= FEW:
-        report.say(f"note: {shown(found.name)} has {values} different values: are they labels? --labels or --no-labels")
+        report.say(f"note: {name} has {values} different values: are they labels? --labels or --no-labels")
     for window in found.windows:
         for remark in found.remarks(window):
             report.say(f"note: {remark}")
-
-
-def _write(name: str, buffers: Sequence[Buffer], *, force: bool) -> None:
-    try:
-        files.write(name, buffers, overwrite=force)
-    except PoolError as error:
-        raise error.about(shown(name)) from error
 
 
 def _show(found: Comparison) -> None:
@@ -180,9 +173,11 @@ def _show(found: Comparison) -> None:
     taken = f"{report.shape(of.source.shape)} {of.source.dtype.name}, {of.kind}"
     to.print(f"{shown(found.name)}: {taken}; criteria look at {of.words}", markup=False)
     for window, rows in found.windows.items():
-        made = report.table(f"{window} (* is the best)", "criterion", *(f">{row.method}" for row in rows))
+        to.print(f"{window} (* is the best)")
+        made = report.table(None, "criterion", *(f">{row.method}" for row in rows))
         for criterion, line in zip(found.criteria, zip(*map(found.shown, rows), strict=True), strict=True):
             made.add_row(criterion.title, *(Text(text + "*" * best, "bold" if best else "") for text, best in line))
         to.print(made)
-    to.print(f"advice: {advice.choice}. {advice.because}. Not if {advice.not_if}.", markup=False)
-    to.print(advice.always, markup=False)
+    to.print(
+        f"advice: {advice.choice}. {advice.because}. Not if {advice.not_if}.", advice.always, sep="\n", markup=False
+    )

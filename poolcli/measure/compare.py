@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from poolcli.core.layouts import Layout
-    from poolcli.measure.criteria import Criterion
+    from poolcli.measure.criteria import Criterion, Value
 
     Array = NDArray[Any]
     Cell = tuple[str, Window]
     Table = tuple[Criterion, ...]
-    Judged = tuple[dict[str, float | None], dict[str, str]]
 
 DEFAULT = ("max", "avg", "l2", "median")
 FOR_LABELS = ("mode", "max", "first", "median")
@@ -47,10 +46,19 @@ class Row:
 
     method: str
     window: str
-    values: Mapping[str, float | None]
-    reasons: Mapping[str, str]
+    values: Mapping[str, Value]
     note: str = ""
     result: Callable[[], Array] | None = None
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The values that are there."""
+        return {name: value for name, value in self.values.items() if isinstance(value, float)}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why the others are not."""
+        return {name: value for name, value in self.values.items() if isinstance(value, str)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +81,16 @@ class Comparison:
         """Return the text of each value of a row, and whether it is the best of its window."""
         found = []
         for criterion in self.criteria:
-            values = [other.values[criterion.name] for other in self.windows[row.window]]
-            text, best = criterion.show(row.values[criterion.name]), criterion.show(criterion.best(values))
-            found.append((text, text == best != "-" and len(set(map(criterion.show, values))) > 1))
+            best = criterion.best(other.values[criterion.name] for other in self.windows[row.window])
+            text = criterion.show(row.values[criterion.name])
+            found.append((text, text == best))
         return found
 
     def remarks(self, window: str) -> list[str]:
-        """Return what there is to say of the rows of a window: notes, and reasons with what they are the reasons of."""
+        """Return what there is to say of the rows of a window: why methods do not fit, or have no number."""
         said: dict[str, list[str]] = {}
         for row in self.windows[window]:
-            named: dict[str, list[str]] = {}
-            for name, why in row.reasons.items():
-                named.setdefault(why, []).append(name)
-            for text in [row.note] if row.note else [f"no {', '.join(names)}: {why}" for why, names in named.items()]:
+            for text in [row.note] if row.note else dict.fromkeys(row.reasons.values()):
                 said.setdefault(text, []).append(row.method)
         return [f"{', '.join(methods)} {window}: {text}" for text, methods in said.items()]
 
@@ -107,7 +112,10 @@ class Comparison:
             },
             "criteria": [{name: getattr(criterion, name) for name in told} for criterion in self.criteria],
             "results": [
-                {"method": row.method, "window": row.window, **row.values, "note": row.note, "reasons": row.reasons}
+                {"method": row.method, "window": row.window}
+                | dict.fromkeys(row.values)
+                | row.numbers
+                | {"note": row.note, "reasons": row.reasons}
                 for row in self.rows
             ],
             "advice": encode(self.advice),
@@ -219,35 +227,29 @@ def _row(of: Subject, table: Table, token: str, window: Window, pool: Callable[.
         done = call(of.source, engine=engine, ahead=RULES.min_runs)
         planes = of.looked_at(chosen, window)
     except PoolError as error:
-        reasons = {criterion.name: error.message for criterion in table}
-        return Row(token, name, dict.fromkeys(reasons), reasons, note or error.message)
+        return Row(token, name, {criterion.name: error.message for criterion in table}, note or error.message)
     call = partial(call, engine=done.choice.engine)
     means, times = (of.own_mean, of.mean(done.array)), _times(call, of, window, done.seconds["pool"])
-    found = _judged(table, planes, means=means, times=times)
-    return Row(token, name, *found, note, lambda: call(of.source).array)
+    values = _judged(table, planes, means=means, times=times)
+    return Row(token, name, values, note, lambda: call(of.source).array)
 
 
 def _foreign(of: Subject, table: Table, result: Array, window: Window) -> Row:
     """Return the row of somebody else's *result*."""
     rows, columns = (slice(c.start // s, c.stop // s) for c, s in zip(of.crop, window.stride, strict=True))
     planes = of.beside(of.taken(result, (rows, columns)), window)
-    found = _judged(table, planes, means=(of.own_mean, of.mean(result)))
-    return Row("against", cases.window_token(window), *found, "the given result", lambda: result)
+    values = _judged(table, planes, means=(of.own_mean, of.mean(result)))
+    return Row("against", cases.window_token(window), values, result=lambda: result)
 
 
-def _judged(table: Table, planes: Sequence[Mapping[str, Any]], **known: Any) -> Judged:
-    """Return each criterion's value, the median over the planes, or why there is none."""
-    values: dict[str, float | None] = {}
-    reasons: dict[str, str] = {}
+def _judged(table: Table, planes: Sequence[Mapping[str, Any]], **known: Any) -> dict[str, Value]:
+    """Return each criterion's value, the median over the planes that have one."""
+    values: dict[str, Value] = {}
     for criterion in table:
-        found = []
-        for plane in planes:
-            try:
-                found.append(criterion.of({**known, **plane}))
-            except PoolError as error:
-                reasons[criterion.name] = error.message
-        values[criterion.name] = statistics.median(found) if found else None
-    return values, {name: reason for name, reason in reasons.items() if values[name] is None}
+        found = [criterion.of({**known, **plane}) for plane in planes]
+        numbers = [value for value in found if isinstance(value, float)]
+        values[criterion.name] = statistics.median(numbers) if numbers else found[0]
+    return values
 
 
 def _facts(of: Subject, table: Table, rows: Iterable[Row], window: Window, *, energy: bool) -> Facts:
@@ -262,9 +264,9 @@ def _facts(of: Subject, table: Table, rows: Iterable[Row], window: Window, *, en
             try:
                 planes = of.looked_at(method(token), wide if token == "blur" else window)  # noqa: S105 -- likewise
             except PoolError:
-                planes = []
-            values, _ = _judged(table, planes)
-        return {name: math.nan if value is None else value for name, value in values.items()}
+                planes = [{}]
+            values = _judged(table, planes)
+        return {name: math.nan if isinstance(value, str) else value for name, value in values.items()}
 
     facts = {
         "labels": of.kind == "labels",

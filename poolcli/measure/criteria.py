@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Pair = tuple[float, float]
 
+Value = float | str  # a number, or why there is none
 LEAST = 32  # outputs on an axis that a spectrum needs
 
 
@@ -68,26 +69,27 @@ class Criterion:
         """What the function returns, in words."""
         return " ".join((self.measure.__doc__ or "").split()).removeprefix("Return the ").rstrip(".")
 
-    def of(self, known: Mapping[str, Any]) -> float:
-        """Return the value for what is *known* by the functions' names for it; errors as theirs."""
+    def of(self, known: Mapping[str, Any]) -> Value:
+        """Return the value for what is *known* by the functions' names for it."""
         names = signature(self.measure).parameters
         if names.keys() - known.keys():
-            raise InputError("needs the method itself, not its result")
-        value = float(self.measure(**{name: known[name] for name in names}))
-        if not np.isfinite(value):
-            raise InputError("not a finite number, as of values that are not")
-        return value
+            return "needs the method itself, not its result"
+        try:
+            value = float(self.measure(**{name: known[name] for name in names}))
+        except InputError as error:
+            return error.message
+        return value if np.isfinite(value) else "not a finite number, as of values that are not"
 
-    def show(self, value: float | None) -> str:
+    def show(self, value: Value) -> str:
         """Return a value as people read it."""
-        return "-" if value is None else self.form.format(value * 1e3 if self.unit == "s" else value)
+        return "-" if isinstance(value, str) else self.form.format(value * 1e3 if self.unit == "s" else value)
 
-    def best(self, values: Iterable[float | None]) -> float | None:
-        """Return the best of *values*, or None where none is better than another."""
-        known = {value for value in values if value is not None}
-        if not self.better or len(known) < 2:
-            return None
-        return max(known) if self.better == "high" else min(known, key=abs)
+    def best(self, values: Iterable[Value]) -> str:
+        """Return the best of *values* as people read it, nothing where none is better than another."""
+        known = [value for value in values if isinstance(value, float)]
+        if not self.better or len(set(map(self.show, known))) < 2:
+            return ""
+        return self.show(max(known) if self.better == "high" else min(known, key=abs))
 
 
 # --- Pictures and feature maps -----------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ class Criterion:
 def alias(dense: Array, y: Array, stride: tuple[int, int]) -> float:
     """Return the share of power that the stride folds back: where |f| > 1 / (2 stride); Hann window, dense result."""
     if min(y.shape) < LEAST:
-        raise InputError(f"needs {LEAST} outputs on each axis, got {'x'.join(map(str, y.shape))}")
+        raise InputError(f"a spectrum needs {LEAST} outputs on each axis, got {'x'.join(map(str, y.shape))}")
     if np.ptp(dense) == 0:
         raise InputError("the result is constant")
     window = np.outer(np.hanning(dense.shape[0]), np.hanning(dense.shape[1]))
@@ -175,6 +177,8 @@ def seconds(times: Sequence[float]) -> float:
 
 def growth(times: Sequence[float]) -> float:
     """Return the time with a kernel larger by 1 over the time, of a part of the input."""
+    if np.isnan(times[2]):
+        raise InputError("a kernel larger by 1 does not fit")
     return times[2] / times[1]
 
 

@@ -99,7 +99,7 @@ def _table(found: Comparison, window: str, rows: Sequence[Row]) -> Table:
     lines = []
     for row in rows:
         named = zip(found.criteria, found.shown(row), strict=True)
-        cells = [(text, row.values[criterion.name], best) for criterion, (text, best) in named]
+        cells = [(text, row.numbers.get(criterion.name), best) for criterion, (text, best) in named]
         lines.append([(row.method, None, False), *cells])
     heads = ["method", *(criterion.title for criterion in found.criteria)]
     return f"Window {window}; ★ is the best, where more or less is better", heads, lines, found.remarks(window)
@@ -127,7 +127,8 @@ def _bars(rows: Sequence[Row], criterion: Criterion) -> tuple[str, Any]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    known = {f"{row.method} {row.window}": value for row in rows if (value := row.values[criterion.name]) is not None}
+    named = criterion.name
+    known = {f"{row.method} {row.window}": row.numbers[named] for row in rows if named in row.numbers}
     if len(known) < 2:
         return criterion.title, ""
     out = io.StringIO()
