@@ -241,6 +241,13 @@ def test_more_than_48_cells_are_refused_with_their_count():
         poolcli.compare(np.zeros((99, 99)), METHODS, [f"k{k}" for k in range(1, 18)])
 
 
+def test_arrays_that_hold_no_numbers_are_refused_in_words():
+    with pytest.raises(InputError, match=r"array must hold something, got shape \(0, 3, 8, 8\)"):
+        poolcli.compare(np.zeros((0, 3, 8, 8)), METHODS)
+    with pytest.raises(InputError, match=r"dtype must be one of .*, got 'complex128'"):
+        poolcli.compare(np.zeros((8, 8), complex), METHODS)
+
+
 def test_one_and_three_pooled_axes_are_refused_in_words():
     with pytest.raises(PoolError, match="two pooled axes"):
         poolcli.compare(np.zeros((2, 3, 40)), METHODS, layout="NCL")
@@ -433,7 +440,7 @@ def test_the_busiest_spot_is_magnified():
     x = np.zeros((256, 320), np.uint8)
     x[130:140, 200:210] = 255
     spot = sheet.busiest([np.dstack([x] * 3)])
-    assert (spot.tile, spot.rows, spot.columns) == (0, (128 / 256, 192 / 256), (192 / 320, 256 / 320))
+    assert spot == (0, 128, 192, 64, (256, 320))
 
 
 def test_transparent_pixels_are_shown_on_white():

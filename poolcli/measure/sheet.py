@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from poolcli.core.pooling import pool
 from poolcli.media.files import shown
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ VIRIDIS = bytes.fromhex(
 
 
 class Spot(NamedTuple):
-    """Where it is busiest: a tile, and the part of it as shares of its height and width."""
+    """Where it is busiest: a tile of some shape, and in it the place and the side of a square."""
 
     tile: int
-    rows: tuple[float, float]
-    columns: tuple[float, float]
+    row: int
+    column: int
+    side: int
+    shape: tuple[int, ...]
 
 
 def tiles(of: Subject, array: Array) -> list[Array]:
@@ -98,25 +101,20 @@ def _joined(lines: Sequence[Sequence[Array]], gap: int, around: int) -> Array:
 
 def busiest(found: Sequence[Array]) -> Spot:
     """Return the block of the tiles with the largest variance."""
-    spots = []
-    for number, tile in enumerate(found):
-        height, width = tile.shape[:2]
-        side = min(SPOT, height, width)
-        down, across = height // side, width // side
-        green = tile[: down * side, : across * side, 1].reshape(down, side, across, side)
-        variance = green.var((1, 3), dtype=np.float32)
-        row, column = np.unravel_index(variance.argmax(), variance.shape)
-        shares = [(at * side / n, (at + 1) * side / n) for at, n in ((row, height), (column, width))]
-        spots.append((float(variance.max()), Spot(number, *shares)))
-    return max(spots, key=lambda spot: spot[0])[1]
+    shape = found[0].shape[:2]
+    side = min(SPOT, *shape)
+    blocks = np.stack([pool(tile[..., 1], "var", side) for tile in found])
+    tile, row, column = (int(at) for at in np.unravel_index(blocks.argmax(), blocks.shape))
+    return Spot(tile, row * side, column * side, side, shape)
 
 
 def magnified(found: Sequence[Array], spot: Spot) -> Array:
-    """Return the busiest spot, a cell wide and high."""
+    """Return the busiest spot of the input or, smaller, of a result, a cell wide and high."""
     tile = found[spot.tile]
+    scales = (own / whole for own, whole in zip(tile.shape[:2], spot.shape, strict=True))
     rows, columns = (
-        slice(int(start * length), max(int(start * length) + 1, math.ceil(stop * length)))
-        for (start, stop), length in zip((spot.rows, spot.columns), tile.shape[:2], strict=True)
+        slice(int(start * scale), math.ceil((start + spot.side) * scale))
+        for start, scale in zip((spot.row, spot.column), scales, strict=True)
     )
     return picked(tile[rows, columns], WIDTH, WIDTH)
 

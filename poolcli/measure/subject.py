@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import layouts, pooling
+from poolcli.core import dtypes, layouts, pooling
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError
@@ -128,26 +128,26 @@ class Subject:
     def looked_at(self, method: Method, window: Window) -> list[dict[str, Any]]:
         """Return what criteria look at, by their names for it, for each plane."""
 
-        def pooled(planes: Array, window: Window, layout: str = "NHW") -> pooling.Pooling:
-            return pooling.run(planes, method, window, layout=layout, dtype=planes.dtype, engine="numpy")
+        def pooled(planes: Array, window: Window, layout: str = "NHW") -> Array:
+            return pooling.run(planes, method, window, layout=layout, dtype=planes.dtype, engine="numpy").array
 
-        done, fitted = pooled(self.part, window), window.fitted(method.weights, reflects=method.reflects)
-        found = self.beside(done.array, fitted)
-        if self.kind != "labels":
-            noisy = self.scaled(pooled(self.noisy, window, "NBHW").array)
-            dense = self.scaled(pooled(self.part, Window(**window.asked() | {"stride": 1})).array)
-            for own, after, dense_own in zip(found, noisy, dense, strict=True):
-                own |= {"changes": (after - own["y"]) / SIGMA, "dense": dense_own}
-        return found
+        fitted = window.fitted(method.weights, reflects=method.reflects)
+        planes = self.beside(pooled(self.part, window), fitted)
+        if self.kind == "labels":
+            return planes
+        noisy = self.scaled(pooled(self.noisy, window, "NBHW"))
+        dense = self.scaled(pooled(self.part, Window(**window.asked() | {"stride": 1})))
+        return [
+            {**plane, "changes": (noisy[i] - plane["y"]) / SIGMA, "dense": dense[i]} for i, plane in enumerate(planes)
+        ]
 
     def beside(self, result: Array, window: Window) -> list[dict[str, Any]]:
         """Return the same for a result of the part alone, by the *window* that made it."""
         lengths = self.part.shape[1:]
+        each = zip(lengths, result.shape[1:], window.plan(lengths).mapping, strict=True)
         rows, columns = (
             np.floor((np.arange(length) - offset) / scale + 0.5).astype(int).clip(0, out - 1)
-            for length, out, (scale, offset) in zip(
-                lengths, result.shape[1:], window.plan(lengths).mapping, strict=True
-            )
+            for length, out, (scale, offset) in each
         )
         fixed: dict[str, Any] = {"stride": window.stride}
         if self.mask is not None:
@@ -161,7 +161,10 @@ def subject(
     source: Array, layout: str | None, windows: Sequence[Window], mask: Array | None = None, *, labels: bool
 ) -> Subject:
     """Return what is compared in *source*, for all *windows* the same."""
+    dtypes.supported(source.dtype)
     found = layouts.resolve(layout, source.shape)
+    if not source.size:
+        raise InputError(f"array must hold something, got shape {source.shape}")
     if len(found.pooled) != 2:
         raise InputError(f"layout must have two pooled axes to be compared, got {found.letters}")
     picture = not labels and found.letters in {"HW", "HWC"} and math.prod(source.shape[2:]) <= 4
