@@ -67,7 +67,7 @@ class Compared:
     app,
     COMMANDS["compare"],
     "poolcli compare photo.png",
-    "poolcli compare photo.png -m max,avg,blur,median -w k2s2,k3s2p1 --sheet sheet.png",
+    "poolcli compare photo.png -m max,avg,blur -w k2s2,k3s2p1 --sheet sheet.png",
     "poolcli compare labels.png --labels --html report.html",
 )
 def compare(

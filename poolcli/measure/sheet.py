@@ -46,12 +46,14 @@ class Spot(NamedTuple):
 def tiles(of: Subject, array: Array) -> list[Array]:
     """Return *array*, the input or a result, as one picture or some maps, each (rows, columns, 3) of uint8."""
     if of.kind == "picture":
-        values = np.nan_to_num(np.clip(of.scaled(np.asarray(array, np.float32)) * 255, 0, 255))
+        values = array
+        if not of.source.dtype == array.dtype == np.uint8:
+            values = np.nan_to_num(np.clip(of.scaled(np.asarray(array, np.float32)) * 255, 0, 255))
         values = values[..., None] if values.ndim == 2 else values
         colours = np.repeat(values[..., :1], 3, 2) if values.shape[2] < 3 else values[..., :3]
         if values.shape[2] in {2, 4}:  # on white
             colours = 255 - (255 - colours) * (values[..., -1:] / 255)
-        return [colours.astype(np.uint8)]
+        return [colours.astype(np.uint8, copy=False)]
     planes = np.moveaxis(array, of.layout.pooled, (-2, -1))
     planes = planes.reshape(-1, *planes.shape[-2:])[list(of.planes)]
     if of.kind == "labels":
