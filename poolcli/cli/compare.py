@@ -40,14 +40,19 @@ class Compared:
 
     methods: tuple[str, ...] = setting(
         "Window",
-        "Methods; else max,avg,l2,median, for labels mode,max,first,median.",
+        "Methods, by comma; else max,avg,l2,median, for labels mode,max,first,median.",
         default=(),
         long="--method",
         short="-m",
-        metavar="NAME,...",
+        metavar="NAMES",
     )
     windows: tuple[str, ...] = setting(
-        "Window", "Windows as k3s2p1; else k2,k4.", default=(), long="--window", short="-w", metavar="TOKEN,..."
+        "Window",
+        "Tokens such as k3s2p1, by comma; else k2,k4.",
+        default=(),
+        long="--window",
+        short="-w",
+        metavar="WINDOWS",
     )
     labels: bool | None = setting("Input", "The values are labels.", default=None)
     energy: bool = setting("Input", "The values are amplitudes, whose squares must be kept.", default=False)
