@@ -38,26 +38,16 @@ Input = Annotated[str, typer.Argument(metavar="INPUT", help="A file, or - for st
 class Compared:
     """What is compared, and what is made of it."""
 
-    methods: tuple[str, ...] = setting(
-        "Window",
-        "Methods, by comma; else max,avg,l2,median, for labels mode,max,first,median.",
-        default=(),
-        long="--method",
-        short="-m",
-        metavar="NAMES",
+    method: tuple[str, ...] = setting(
+        "Window", "Else max,avg,l2,median, for labels mode,max,first,median.", default=(), short="-m", metavar="NAMES"
     )
-    windows: tuple[str, ...] = setting(
-        "Window",
-        "Tokens such as k3s2p1, by comma; else k2,k4.",
-        default=(),
-        long="--window",
-        short="-w",
-        metavar="WINDOWS",
+    window: tuple[str, ...] = setting(
+        "Window", "Tokens such as k3s2p1; else k2,k4.", default=(), short="-w", metavar="WINDOWS"
     )
     labels: bool | None = setting("Input", "The values are labels.", default=None)
     energy: bool = setting("Input", "The values are amplitudes, whose squares must be kept.", default=False)
     mask: str | None = setting(
-        "Input", "Two kinds of places, 0 and other, to be told apart.", default=None, metavar="FILE"
+        "Input", "Where it is 0 and where not is to be told apart.", default=None, metavar="FILE"
     )
     against: str | None = setting(
         "Input", "A result of another tool, to be measured, too.", default=None, metavar="FILE"
@@ -136,8 +126,8 @@ def _compared(source: Content, name: str, asked: Compared, request: Request, *, 
     hidden = quiet or sys.stderr is None or not sys.stderr.isatty()
     return poolcli.compare(
         source.pixels,
-        asked.methods,
-        asked.windows,
+        asked.method,
+        asked.window,
         layout=PICTURE_LAYOUTS[source.pixels.ndim] if source.header.picture else request.layout,
         labels=asked.labels,
         energy=asked.energy,
