@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
     from poolcli.core.places import unpool
     from poolcli.core.pooling import pool
+    from poolcli.measure.compare import compare
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "PoolError", "__version__", "pool", "read", "unpool", "write"]
+__all__ = ["METHODS", "PoolError", "__version__", "compare", "pool", "read", "unpool", "write"]
 __doc__ = "\n".join([f"{__doc__}", *(f"    {row.name:9} {row.summary}" for row in _methods.METHODS.values())])
 
 METHODS = tuple(_methods.METHODS)
 
 
 def __getattr__(name: str) -> object:
-    """Import `pool` and `unpool` when they are first asked for, so that `poolcli --help` needs no NumPy."""
+    """Import `pool`, `unpool` and `compare` when they are first asked for, so that `poolcli --help` needs no NumPy."""
     if name == "pool":
         from poolcli.core.pooling import pool
 
@@ -39,6 +40,10 @@ def __getattr__(name: str) -> object:
         from poolcli.core.places import unpool
 
         return unpool
+    if name == "compare":
+        from poolcli.measure.compare import compare
+
+        return compare
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

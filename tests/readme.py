@@ -6,6 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+
+import poolcli
 from poolcli.core.methods import METHODS
 from poolcli.measure import document, tables
 from poolcli.media.formats import FORMATS
@@ -56,8 +59,31 @@ def benchmark():
     return f"\n{tables.overview(document.from_json((PERF / 'headline.json').read_bytes()))}\n"
 
 
+def advice():
+    """What `poolcli.compare` says of a photograph, of a label map, and of the photograph with noise."""
+    photo, labels = (
+        poolcli.read(README.parent / "samples" / f"{name}.png") for name in ("photo_rgb", "labels_palette")
+    )
+    noisy = np.clip(photo + np.random.default_rng(0).normal(0, 20, photo.shape), 0, 255).astype(np.uint8)
+    rows = []
+    for name, picture, options in (
+        ("a photograph", photo, {}),
+        ("a label map", labels, {"labels": True}),
+        ("the photograph with noise", noisy, {}),
+    ):
+        found = poolcli.compare(picture, ["max", "avg"], ["k2"], layout="HWC", engine="numpy", **options).advice
+        rows.append(f"| {name} | `{found.choice}` | {found.because} | {found.not_if} |\n")
+    return f"\n| | choose | because | not if |\n|---|---|---|---|\n{''.join(rows)}"
+
+
 def rendered(text):
-    parts = {"methods": methods(), "reads": reads(), "batch": batch(), "benchmark": benchmark()}
+    parts = {
+        "methods": methods(),
+        "reads": reads(),
+        "batch": batch(),
+        "advice": advice(),
+        "benchmark": benchmark(),
+    }
     for name, part in parts.items():
         text = re.sub(
             rf"(<!-- {name} -->).*?(<!-- end -->)", lambda m, part=part: m[1] + part + m[2], text, flags=re.DOTALL

@@ -238,13 +238,21 @@ def test_an_interrupted_run_keeps_what_is_done(cli, monkeypatch):
         assert {row["parameters"]["window"] for row in json.load(file)["results"]} == {"k2s2"}
 
 
-@pytest.mark.parametrize(("option", "package"), [("baseline", "scipy"), ("plot", "matplotlib")])
-def test_an_option_whose_package_is_missing_names_the_extra(cli, monkeypatch, option, package):
+@pytest.mark.parametrize(
+    ("option", "package", "extra"),
+    [
+        ("baseline", "scipy", "baseline"),
+        ("plot", "matplotlib", "plot"),
+        ("html", "matplotlib", "report"),
+        ("html", "jinja2", "report"),
+    ],
+)
+def test_an_option_whose_package_is_missing_names_the_extra(cli, monkeypatch, option, package, extra):
     found = bench.find_spec
     monkeypatch.setattr(bench, "find_spec", lambda name: None if name == package else found(name))
-    done = cli("bench", *TINY, f"--{option}", "old.svg")
+    done = cli("bench", *TINY, f"--{option}", "old.html" if option == "html" else "old.svg")
     assert (done.code, done.out) == (2, b"")
-    assert done.err == f"error: {option} must have {package} installed\nhint: pip install 'poolcli[{option}]'\n"
+    assert done.err == f"error: {option} must have {package} installed\nhint: pip install 'poolcli[{extra}]'\n"
 
 
 def test_a_peer_that_lacks_a_package_is_left_out_with_a_word(cli, monkeypatch):

@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import readme
 
+import poolcli
 from poolcli.cli.app import COMMANDS
+from poolcli.measure import sheet
 
 ROOT = readme.README.parent
 TEXT = readme.README.read_text(encoding="utf-8")
@@ -73,16 +74,17 @@ def test_the_python_example_runs(monkeypatch):
 def test_readme_names_commands_that_are():
     prose = "\n".join(line for line in TEXT.splitlines() if not line.startswith("|"))
     named = set(re.findall(r"poolcli ([a-z]+)", prose))
-    assert {"pool", "batch", "bench", "info", "cache"} <= named <= set(COMMANDS)
+    assert {"pool", "batch", "bench", "compare", "info", "cache"} <= named <= set(COMMANDS)
 
 
-def test_the_picture_is_there_and_is_what_its_script_makes(tmp_path):
+def test_the_pictures_are_there_and_are_what_their_script_makes(tmp_path):
     script = ROOT / "samples" / "make_picture.py"
     subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "p.png")], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, str(script), str(tmp_path)], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    import PIL.Image
-
-    with PIL.Image.open(tmp_path / "p.png") as made, PIL.Image.open(ROOT / "samples" / "pooled.png") as kept:
-        assert np.array_equal(np.asarray(made), np.asarray(kept))
-        assert Path(kept.filename).stat().st_size < 10**6
+    text = sheet.TEXT + sheet.GAP  # rows at the end of the sheet: letters are drawn as Pillow's version draws them
+    for name, rows in (("pooled.png", None), ("compare.png", -text)):
+        made, kept = (poolcli.read(folder / name) for folder in (tmp_path, ROOT / "samples"))
+        assert np.array_equal(made[:rows], kept[:rows])
+        assert (ROOT / "samples" / name).stat().st_size < 10**6
+        assert f"(samples/{name})" in TEXT

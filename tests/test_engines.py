@@ -14,7 +14,9 @@ from cases import SHAPES, WINDOWS, sample
 
 import poolcli
 from poolcli import errors
-from poolcli.core import bands, cache, compiled, engines, kernels, machine, threads
+from poolcli.core import bands, cache, compiled, engines, kernels, machine, pooling, threads
+from poolcli.core.geometry import Window
+from poolcli.core.methods import lookup
 
 THREADS = (1, 2, 7)
 QUICK = [
@@ -447,3 +449,10 @@ def test_a_cache_that_cannot_be_written_costs_no_result(tmp_path, warm):
     (tmp_path / "cache").write_text("a file where the folder should be")
     quiet = f"import warnings\nwarnings.simplefilter('ignore')\n{POOL}"
     assert run(quiet, tmp_path / "cache", says="compiled") == warm[1]
+
+
+@pytest.mark.parametrize("method", ["concat:max+avg", "maxblur"])
+def test_methods_that_join_others_tell_the_seconds_of_each_stage(method):
+    done = pooling.run(np.zeros((2, 8, 8)), lookup(method), Window(2), layout="CHW", engine="numpy")
+    assert set(done.seconds) == {"load_engine", "compile", "pool"}
+    assert done.seconds["pool"] > 0

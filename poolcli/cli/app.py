@@ -29,6 +29,7 @@ COMMANDS = {
     "batch": "Pool folders of images and tensors, and go on where a run stopped.",
     "unpool": "Put maxima or minima back where pool --indices found them, and zero elsewhere.",
     "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
+    "compare": "Compare methods on a picture, label map or tensor, and say which to choose.",
     "info": "Show what files hold and what a window would make of them.",
     "methods": "List the pooling methods.",
     "cache": "Show (info), fill (warm) or empty (clear) the store of compiled kernels.",

@@ -34,6 +34,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=
 
 EXPORTS = (".json", ".csv", ".md")
 PLOTS = (".svg", ".png")
+PAGES = (".html",)
+NEEDED = (  # option, package, extra
+    ("plot", "matplotlib", "plot"),
+    ("html", "matplotlib", "report"),
+    ("html", "jinja2", "report"),
+    ("baseline", "scipy", "baseline"),
+)
 PHASES = ("pool", "e2e")
 TIMED = ("numba", "numpy")  # auto would change its mind in mid-run
 REGRESSION = 6
@@ -88,6 +95,7 @@ class Asked:
     plot: tuple[str, ...] = setting(
         "Output", "Draw .svg or .png; of kernels that grow, and of other cases, one each.", default=(), metavar="FILE"
     )
+    html: tuple[str, ...] = setting("Output", "Write tables and plots as a page.", default=(), metavar="FILE")
     baseline: str | None = setting(
         "Output", "Compare with an earlier export; a regression exits 6.", default=None, metavar="OLD.json"
     )
@@ -159,13 +167,17 @@ def _check(asked: Asked, inputs: list[str]) -> None:
         hint = "poolcli bench --preset quick"
         raise UsageError("bench must be given --size, files (for phase e2e) or a preset", hint)
     fraction("fail-over", asked.fail_over)
-    for name, known, names in (("export", EXPORTS, asked.export), ("plot", PLOTS, asked.plot)):
+    for name, known, names in (
+        ("export", EXPORTS, asked.export),
+        ("plot", PLOTS, asked.plot),
+        ("html", PAGES, asked.html),
+    ):
         for path in names:
             if _suffix(path) not in known:
                 raise UsageError(f"{name} must end in {', '.join(known)}, got {path!r}")
-    for name, package, wanted in (("plot", "matplotlib", asked.plot), ("baseline", "scipy", asked.baseline)):
-        if wanted and find_spec(package) is None:
-            raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{name}]'")
+    for name, package, extra in NEEDED:
+        if getattr(asked, name) and find_spec(package) is None:
+            raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{extra}]'")
 
 
 def _suffix(path: str) -> str:
@@ -297,6 +309,10 @@ def _show(asked: Asked, talk: Talk, found: Results) -> None:
         stem, suffix = os.path.splitext(path)
         for question, data in pictures.items():
             files.write(path if len(pictures) == 1 else f"{stem}-{question}{suffix}", [data], overwrite=True)
+    for path in asked.html:
+        from poolcli.measure.report import benchmarked, rendered
+
+        files.write(path, [rendered(benchmarked(found)).encode()], overwrite=True)
     if talk.json:
         report.print_bytes(document.to_json(found).encode())
         return
