@@ -9,9 +9,9 @@ import os
 import numpy as np
 import pytest
 
-from poolcli.cli import app, bench
+from poolcli.cli import app
 from poolcli.core.methods import METHODS
-from poolcli.measure import peers, presets
+from poolcli.measure import peers, presets, request
 
 TINY = ["--size", "2x12x10:CHW:f32", "-r", "3", "--warmup", "0", "--peers", "none", "-t", "1", "--engine", "numpy"]
 ALONE = ["--processes", "1"]
@@ -248,8 +248,8 @@ def test_an_interrupted_run_keeps_what_is_done(cli, monkeypatch):
     ],
 )
 def test_an_option_whose_package_is_missing_names_the_extra(cli, monkeypatch, option, package, extra):
-    found = bench.find_spec
-    monkeypatch.setattr(bench, "find_spec", lambda name: None if name == package else found(name))
+    found = request.find_spec
+    monkeypatch.setattr(request, "find_spec", lambda name: None if name == package else found(name))
     done = cli("bench", *TINY, f"--{option}", "old.html" if option == "html" else "old.svg")
     assert (done.code, done.out) == (2, b"")
     assert done.err == f"error: {option} must have {package} installed\nhint: pip install 'poolcli[{extra}]'\n"

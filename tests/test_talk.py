@@ -196,9 +196,9 @@ def test_a_dry_run_ends_with_totals_and_says_what_would_be_replaced(cli):
     done = cli("batch", "in", "-o", "out", "--exists", "overwrite", "-n")
     replaced = [line.split(" ")[0] for line in done.out.decode().splitlines() if "replaces what is there" in line]
     assert replaced == ["in/p00.png"]
-    assert done.err == "3 files: 3 to do, 1 replaced, 1 ignored; 0.0 MB to read\n"
+    assert done.err == "3 files: 3 planned, 1 replaced, 1 ignored; 0.0 MB to read\n"
     done = cli("pool", "in/p00.png", "in/p01.png", "-o", "out/", "-n", "-f")
-    assert done.err == "2 files: 2 to do, 1 replaced; 0.0 MB to read\n"
+    assert done.err == "2 files: 2 planned, 1 replaced; 0.0 MB to read\n"
     assert cli("pool", "in/p00.png", "in/p01.png", "-o", "out/", "-n", "-f", "-q").err == ""
     shutil.rmtree("out")
 

@@ -6,10 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +16,9 @@ import typer
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS, Terminated
 from poolcli.cli.options import Talk
-from poolcli.core.settings import number, setting
-from poolcli.errors import InputError, PoolError, UsageError
-from poolcli.jobs.request import LAYOUT_NOTES, METHOD_NOTES
-from poolcli.measure import cases, presets
+from poolcli.errors import InputError, PoolError
+from poolcli.measure import presets, request
+from poolcli.measure.request import Asked, suffix
 from poolcli.measure.turns import Rules
 
 if TYPE_CHECKING:
@@ -32,92 +29,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
-EXPORTS = (".json", ".csv", ".md")
-PLOTS = (".svg", ".png")
-PAGES = (".html",)
-NEEDED = (  # option, package, extra
-    ("plot", "matplotlib", "plot"),
-    ("html", "matplotlib", "report"),
-    ("html", "jinja2", "report"),
-    ("baseline", "scipy", "baseline"),
-)
-PHASES = ("pool", "e2e")
-TIMED = ("numba", "numpy")  # auto would change its mind in mid-run
 REGRESSION = 6
 
 Inputs = Annotated[
     list[str] | None, typer.Argument(metavar="[INPUT...]", help="Files in place of --size.", rich_help_panel="Input")
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of a benchmark, beside its `Rules`; lists are text that `cases` parses."""
-
-    method: str = setting("Window", "Methods.", default="max", short="-m", metavar="NAMES", choices=METHOD_NOTES)
-    window: str | None = setting(
-        "Window", "Tokens such as k3s2,k3x2s1p1d2c; lists have commas.", default=None, short="-w", metavar="WINDOWS"
-    )
-    kernel: str | None = setting("Window", "Kernels, in place of -w.", default=None, short="-k", metavar="NUMBERS")
-    stride: str | None = setting(
-        "Window", "Strides, with -k; the kernel if not given.", default=None, short="-s", metavar="NUMBERS"
-    )
-    size: str | None = setting(
-        "Input", "SHAPE[:LAYOUT[:DTYPE]], such as 64x224x224:CHW:f32; more with commas.", default=None, metavar="SIZES"
-    )
-    layout: str | None = setting(
-        "Input", "Axes of the tensors in files, as CHW.", default=None, metavar="LETTERS", choices=LAYOUT_NOTES
-    )
-    seed: int = setting("Input", "Seed of the synthetic input.", default=0, metavar="N")
-    preset: str | None = setting(
-        "Run",
-        "; ".join(f"{p.name}: {p.summary}" for p in presets.PRESETS.values()) + ". Other options win.",
-        default=None,
-        metavar="NAME",
-        choices={p.name: p.summary for p in presets.PRESETS.values()},
-    )
-    threads: str | None = setting("Run", "Else all usable processors.", default=None, short="-t", metavar="NUMBERS")
-    engine: str = setting("Run", "numba, numpy.", default="numba", metavar="NAMES", choices=TIMED)
-    peers: str = setting(
-        "Run",
-        "auto (what is installed), none, or libraries.",
-        default="auto",
-        metavar="NAMES",
-        choices=lambda: ("auto", "none", *import_module("poolcli.measure.peers").LIBRARIES),
-    )
-    phase: str = setting("Run", "pool, or e2e: whole files by stage.", default="pool", metavar="NAME", choices=PHASES)
-    processes: int | None = setting(
-        "Run", "Fresh processes, one after the other; else 3 for a baseline, 1 otherwise.", default=None, metavar="N"
-    )
-    export: tuple[str, ...] = setting(
-        "Output", "Write .json, .csv or .md; again after each case.", default=(), metavar="FILE"
-    )
-    plot: tuple[str, ...] = setting(
-        "Output", "Draw .svg or .png; of kernels that grow, and of other cases, one each.", default=(), metavar="FILE"
-    )
-    html: tuple[str, ...] = setting("Output", "Write tables and plots as a page.", default=(), metavar="FILE")
-    baseline: str | None = setting(
-        "Output", "Compare with an earlier export; a regression exits 6.", default=None, metavar="OLD.json"
-    )
-    fail_over: str = setting("Output", "Change beyond which slower is a regression.", default="5%", metavar="PCT")
-    alpha: float = setting("Output", "Significance that a regression needs.", default=0.05, metavar="P")
-    load: str | None = setting(
-        "Input", "Take results from an export instead of running.", default=None, metavar="NEW.json"
-    )
-
-    def __post_init__(self) -> None:
-        for name, known, got in (("phase", PHASES, [self.phase]), ("engine", TIMED, self.engine.split(","))):
-            if set(got) - set(known):
-                raise UsageError(f"{name} must be one of {', '.join(known)}, got {', '.join(got)!r}")
-        if self.window is not None and (self.kernel is not None or self.stride is not None):
-            raise UsageError("--window must be used without -k and -s")
-        object.__setattr__(self, "alpha", number("alpha", self.alpha, float, 0))
-        if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha must be between 0 and 1, got {self.alpha}")
-        object.__setattr__(self, "seed", number("seed", self.seed, int, 0))
-        usual = 3 if self.baseline is not None or any(_suffix(path) == ".json" for path in self.export) else 1
-        count = usual if self.processes is None else number("processes", self.processes, int, 1)
-        object.__setattr__(self, "processes", count)
 
 
 class Preset(options.Command):
@@ -140,7 +56,7 @@ class Preset(options.Command):
     cls=Preset,
 )
 def bench(asked: Asked, rules: Rules, talk: Annotated[Talk, "json", "quiet", "debug"], inputs: Inputs = None) -> int:
-    _check(asked, inputs or [])
+    asked.check(inputs or [])
     old = None if asked.baseline is None else _read(asked.baseline)
     found: Results | None = None
     ended: Terminated | None = None
@@ -157,31 +73,6 @@ def bench(asked: Asked, rules: Rules, talk: Annotated[Talk, "json", "quiet", "de
     if ended is not None:
         raise ended
     return code
-
-
-def _check(asked: Asked, inputs: list[str]) -> None:
-    """Refuse what could not be measured at all, or not written or compared once everything is."""
-    from poolcli.measure.baseline import fraction
-
-    if asked.load is None and not inputs and (not asked.size or asked.phase == "e2e"):
-        hint = "poolcli bench --preset quick"
-        raise UsageError("bench must be given --size, files (for phase e2e) or a preset", hint)
-    fraction("fail-over", asked.fail_over)
-    for name, known, names in (
-        ("export", EXPORTS, asked.export),
-        ("plot", PLOTS, asked.plot),
-        ("html", PAGES, asked.html),
-    ):
-        for path in names:
-            if _suffix(path) not in known:
-                raise UsageError(f"{name} must end in {', '.join(known)}, got {path!r}")
-    for name, package, extra in NEEDED:
-        if getattr(asked, name) and find_spec(package) is None:
-            raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{extra}]'")
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
 
 
 def _measured(asked: Asked, rules: Rules, talk: Talk, inputs: list[str]) -> Iterator[Results]:
@@ -204,8 +95,8 @@ def _measured(asked: Asked, rules: Rules, talk: Talk, inputs: list[str]) -> Iter
             runs.append(_alone(asked, rules, inputs))
             yield replace(results.merged(runs), command=command, created=created)
         return
-    arrays = _arrays(inputs, asked.layout)
-    grid = _grid(asked, arrays)
+    arrays = request.arrays(inputs, asked.layout)
+    grid = request.grid(asked, arrays)
     done: list[Timing] = []
     timed = _timed(asked, rules, talk, grid, arrays)
     for timings in track(timed, "cases", len(grid), console=to, transient=True, disable=hidden):
@@ -224,39 +115,6 @@ def _alone(asked: Asked, rules: Rules, inputs: list[str]) -> Results:
     if done.returncode not in {0, 3} or not done.stdout:
         raise InputError(f"a process of the benchmark must end with 0, got {done.returncode}")
     return document.from_json(done.stdout)
-
-
-def _arrays(names: list[str], asked: str | None) -> dict[Size, Any]:
-    """Return what the files called *names* hold, by their sizes; the layout of tensors may be *asked* for."""
-    from poolcli.core import layouts
-    from poolcli.jobs.page import PICTURE_LAYOUTS
-    from poolcli.jobs.request import MAX_PIXELS
-    from poolcli.media import contents, files
-
-    found = {}
-    for name in names:
-        try:
-            content = contents.decode(files.read(name), max_pixels=MAX_PIXELS)
-            header = content.header
-            layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else None
-            letters = layout or layouts.resolve(asked, header.shape).letters
-        except PoolError as error:
-            raise error.about(files.shown(name)) from error
-        found[cases.Size(header.shape, letters, header.dtype, name)] = content.pixels
-    return found
-
-
-def _grid(asked: Asked, files: Iterable[Size]) -> tuple[Case, ...]:
-    from poolcli.core.threads import usable_cpus
-
-    sizes = (*(cases.sizes(asked.size) if asked.size else ()), *files)
-    methods = cases.methods(asked.method)
-    if asked.window is None:
-        windows = cases.window_product(asked.kernel or "2", asked.stride)
-    else:
-        windows = cases.windows(asked.window)
-    threads = (usable_cpus(),) if asked.threads is None else cases.threads(asked.threads)
-    return cases.grid(sizes, methods, windows, threads)
 
 
 def _timed(
@@ -295,7 +153,7 @@ def _export(asked: Asked, found: Results) -> None:
 
     forms = {".json": document.to_json, ".csv": tables.to_csv, ".md": tables.to_markdown}
     for path in asked.export:
-        files.write(path, [forms[_suffix(path)](found).encode()], overwrite=True)
+        files.write(path, [forms[suffix(path)](found).encode()], overwrite=True)
 
 
 def _show(asked: Asked, talk: Talk, found: Results) -> None:
@@ -305,10 +163,10 @@ def _show(asked: Asked, talk: Talk, found: Results) -> None:
     for path in asked.plot:
         from poolcli.measure.plot import draw
 
-        pictures = draw(found, _suffix(path).removeprefix("."))
-        stem, suffix = os.path.splitext(path)
+        pictures = draw(found, suffix(path).removeprefix("."))
+        stem, ending = os.path.splitext(path)
         for question, data in pictures.items():
-            files.write(path if len(pictures) == 1 else f"{stem}-{question}{suffix}", [data], overwrite=True)
+            files.write(path if len(pictures) == 1 else f"{stem}-{question}{ending}", [data], overwrite=True)
     for path in asked.html:
         from poolcli.measure.report import benchmarked, rendered
 
@@ -354,16 +212,14 @@ def _print_table(found: Results) -> None:
         token = row.timing.case.token
         lines.append(["" if token in named else token, *(column.show(row) for column in columns)])
         named.add(token)
-    to = report.console()
-    to.print(report.fitted(to, labels, lines, [column.title for column in reversed(DETAILS)]))
+    report.show(labels, lines, [column.title for column in reversed(DETAILS)])
 
 
 def _compare(asked: Asked, talk: Talk, old: Results, new: Results) -> bool:
     """Say what became of each timing since the baseline; return whether any is a regression."""
     from poolcli.measure import baseline
 
-    fail_over = baseline.fraction("fail-over", asked.fail_over)
-    verdicts = baseline.compare(old, new, fail_over=fail_over, alpha=asked.alpha)
+    verdicts = baseline.compare(old, new, fail_over=asked.fail_over, alpha=asked.alpha)
     made = report.table("since the baseline", "case", "contender", "verdict", ">change", ">p", "reason")
     for verdict in verdicts:
         change = "" if verdict.change is None else f"{verdict.change:+.1%}"

@@ -38,7 +38,7 @@ def info(talk: Annotated[Talk, "json"]) -> int:
 
         report.print_json({"schema": SCHEMA, **document}, indent=2)
         return 0
-    report.show_pairs(document.items())
+    report.show(("what", "is"), document.items())
     return 0
 
 

@@ -27,11 +27,11 @@ def env(talk: Annotated[Talk, "json"]) -> int:
     if talk.json:
         report.print_json({"schema": SCHEMA, **found}, indent=2)
         return 0
-    made = report.table(None, "what", "is")
+    rows = []
     for key, value in found.items():
-        for part, text in value.items() if isinstance(value, dict) else [(key, value)]:
-            report.add(made, part if part == key else f"{key}: {part}", str(text if text is not None else "not found"))
-    report.console().print(made)
+        parts = value if isinstance(value, dict) else {"": value}
+        rows += [(f"{key}: {part}".removesuffix(": "), "not found" if v is None else v) for part, v in parts.items()]
+    report.show(("what", "is"), rows)
     return 0
 
 

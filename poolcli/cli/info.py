@@ -68,9 +68,7 @@ def info(
             report.print_json({"schema": SCHEMA, "status": status, "input": name, **held, "error": failure})
     if shown and not talk.json:
         labels = list(dict.fromkeys(label for row in shown for label in row))
-        to = report.console()
-        cells = [[_cell(label, row.get(label)) for label in labels] for row in shown]
-        to.print(report.fitted(to, labels, cells, LEAST_FIRST))
+        report.show(labels, [[_cell(label, row.get(label)) for label in labels] for row in shown], LEAST_FIRST)
     return records.worst(codes)
 
 
@@ -134,5 +132,5 @@ def _formats(*, json: bool) -> int:
         report.print_json({"schema": SCHEMA, "formats": rows}, indent=2)
         return 0
     cells = [[("yes" if v else "no") if isinstance(v, bool) else str(v) for v in row.values()] for row in rows]
-    report.show_rows(list(rows[0]), cells)
+    report.show(list(rows[0]), cells, ("notes", "reads", "lossy", "alpha", "dtypes"))
     return 0

@@ -27,7 +27,7 @@ def methods(talk: Annotated[Talk, "json"]) -> int:
     for row in rows:
         torch = row.pop("torch")
         row["source"] = row["source"] or torch
-    report.show_rows(LABELS, [[value or "-" for value in row.values()] for row in rows])
+    report.show(LABELS, [[value or "-" for value in row.values()] for row in rows], LABELS[:2:-1])
     return 0
 
 

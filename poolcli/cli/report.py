@@ -195,25 +195,10 @@ def fitted(to: Console, labels: Sequence[str], rows: Sequence[Sequence[str]], le
         places = [i for i in places if labels[i].removeprefix(">") != name]
 
 
-def show_rows(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout: a line for each row or, where it does not fit, a line for each value."""
+def show(labels: Sequence[str], rows: Iterable[Sequence[object]], least: Iterable[str] = ()) -> None:
+    """Print what fits of a table on stdout."""
     to = console()
-    wide = table(None, *labels)
-    for row in rows:
-        add(wide, *row)
-    if fits(wide, to):
-        to.print(wide)
-        return
-    for row in rows:
-        show_pairs(zip(labels, row, strict=True))
-
-
-def show_pairs(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print a line for each pair on stdout."""
-    tall = table(None, "what", "is")
-    for label, value in pairs:
-        add(tall, label, str(value))
-    console().print(tall)
+    to.print(fitted(to, labels, [list(map(str, row)) for row in rows], least))
 
 
 def add(to: Table, *cells: str) -> None:

@@ -76,14 +76,13 @@ class Tally:
 
     def document(self) -> dict[str, Any]:
         """Return the record that ends the records of a batch in JSON."""
-        counts = {status: self.counts[status] for status in ("done", "skipped", "failed", "planned", "pruned")}
         return {
             "schema": SCHEMA,
             "status": "summary",
-            **counts,
+            **{status: self.counts[status] for status in ("planned", "done", "skipped", "failed", "pruned")},
+            "replaced": self.replaced,
             "ignored": len(self.ignored),
             "left": self.total - self.handled,
-            "replaced": self.replaced,
             "reasons": self.reasons,
             "bytes": {"in": self.bytes_in, "out": self.bytes_out},
             "seconds": {**self.seconds, "wall": self.wall},
@@ -185,14 +184,10 @@ def summary(tally: Tally) -> None:
     report.add(made, "done", str(tally.counts["done"]))
     for reason, count in sorted(tally.reasons.items(), key=lambda pair: (pair[0].startswith("failed"), -pair[1])):
         report.add(made, reason, str(count))
-    others = {
-        "ignored: not a picture or tensor": len(tally.ignored),
-        "pruned: the source is gone": tally.counts["pruned"],
-        "not done": tally.total - tally.handled,
-    }
-    for what, count in others.items():
-        if count:
-            report.add(made, what, str(count))
+    found = tally.document()
+    for key, why in (("ignored", "not a picture or tensor"), ("pruned", "its source is gone"), ("left", "not done")):
+        if found[key]:
+            report.add(made, f"{key}: {why}", str(found[key]))
     to = report.console(stderr=True)
     to.print(made)
     stages = ", ".join(
@@ -209,15 +204,8 @@ def summary(tally: Tally) -> None:
 
 def foresight(tally: Tally) -> None:
     """Say on stderr what a run would come to."""
-    counts = {
-        "to do": tally.counts["planned"],
-        "replaced": tally.replaced,
-        "skipped": tally.counts["skipped"],
-        "failing": tally.counts["failed"],
-        "ignored": len(tally.ignored),
-        "pruned": tally.counts["pruned"],
-    }
-    said = [f"{count} {what}" for what, count in counts.items() if count or what == "to do"]
-    report.say(
-        f"{tally.total} file{'s' * (tally.total != 1)}: {', '.join(said)}; {tally.bytes_in / 1e6:.1f} MB to read"
-    )
+    found = tally.document()
+    words = ("planned", "replaced", "skipped", "failed", "ignored", "pruned")
+    said = ", ".join(f"{found[word]} {word}" for word in words if found[word] or word == "planned")
+    files = f"{tally.total} file{'s' * (tally.total != 1)}"
+    report.say(f"{files}: {said}; {tally.bytes_in / 1e6:.1f} MB to read")
