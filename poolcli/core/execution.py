@@ -52,9 +52,11 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
             plane = number * len(part[0]) + these.start
             slab = _slab(outline, ready, part, frames, (these, first, last), plane)
             into = (*index, these, slice(first, last))
-            y[into] = _pooled(outline, slab, y.dtype).reshape(y[into].shape)
+            values, lacking = _pooled(outline, slab, y.dtype)
+            y[into] = values.reshape(y[into].shape)
             for name, array in told.items():
-                array[into] = _told(outline, slab, name).reshape(y[into].shape)
+                found = slab.valid if name == "valid" else lacking
+                array[into] = np.broadcast_to(found, values.shape).reshape(y[into].shape)
 
 
 def _slab(
@@ -79,12 +81,6 @@ def _slab(
     return Slab(values, plan, ready, first, last, low, plane, outline.seed, weights)
 
 
-def _told(outline: Outline, slab: Slab, name: str) -> Array:
-    """Return what is told of the windows of a slab."""
-    found = slab.valid if name == "valid" else outline.missing.lacking(slab.valid, slab.lying)
-    return np.broadcast_to(found, (len(slab.x), *slab.outs, slab.x.shape[-1]))
-
-
 def _direct(recipe: Recipe, x: Array, y: Array) -> bool:
     """Whether kernels can read *x* and write *y* where they lie."""
     return _plain(x, recipe.tasks[0].types.source) and _plain(y, recipe.tasks[-1].types.result)
@@ -106,17 +102,19 @@ def _slabs(planes: int, outline: Outline) -> Iterator[tuple[slice, int, int]]:
             yield slice(p, p + together), first, min(first + height, outermost.out)
 
 
-def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> Array:
-    """Return what the windows of a slab give, as *dtype*."""
+def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> tuple[Array, Any]:
+    """Return what the windows of a slab give, as *dtype*, and which of them lack elements."""
     recipe, missing = outline.recipe, outline.missing
+    lacking: Any = False
     with np.errstate(all="ignore"):
         if recipe.fused:
             pooled = fold_axes(slab, recipe.tasks, slab.ready.folders(recipe), slab.x, None)
         else:
             pooled = getattr(steps, recipe.step)(slab, recipe.value)
             if slab.weights is not None or missing.asked:
-                pooled = missing.fill(pooled, missing.lacking(slab.valid, slab.lying), dtype.kind)
-    return dtypes.convert(pooled, dtype, outline.rounding)
+                lacking = missing.lacking(slab.valid, slab.lying) | np.ma.getmaskarray(pooled)
+                pooled = missing.fill(np.ma.getdata(pooled), lacking, dtype.kind)
+    return dtypes.convert(pooled, dtype, outline.rounding), lacking
 
 
 def _frames(outline: Outline) -> list[Array] | None:

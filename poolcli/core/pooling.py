@@ -298,10 +298,13 @@ def _joined(
 
 
 def _chained(source: Array, chain: Chain, window: Window, result: Array, how: dict[str, Any]) -> Pooling:
-    """Pool by one method at stride 1, keeping the size, then by another."""
+    """Pool by one method at stride 1, keeping the size, then by another what the windows of the first gave."""
     first, then = map(methods.lookup, (chain.first, chain.then))
-    between = run(source, first, Window(window.kernel, 1, "same", window.dilation), **how)
-    how |= {"weights": None, "missing": PLAIN}
+    missing, same = how["missing"], Window(window.kernel, 1, "same", window.dilation)
+    also = ("lacking",) if how["weights"] is not None or missing.asked else ()
+    between = run(source, first, same, also=also, **how | {"missing": replace(missing, empty=0)})
+    weights = ~between.also["lacking"] if also else None
+    how |= {"weights": weights, "missing": replace(PLAIN, empty=missing.empty)}
     done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
     return replace(done, seconds=added(between.seconds, done.seconds))
 

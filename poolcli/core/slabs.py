@@ -317,12 +317,12 @@ class Slab:
         return self.chosen(held, None if weights is None else weights > 0)
 
     def chosen(self, values: Array, there: Array | None = None) -> Array:
-        """Return *values*, NaN where a window has none to choose from; integers have no such thing."""
+        """Return *values*, masked where what was to be chosen weighs nothing, NaN where a window is padding alone."""
         there = self.there if there is None else there
         if there.all():
             return values
-        if values.dtype.kind != "f" and self.weights is not None and values.dtype.itemsize < 8:
-            values = values.astype(np.float64)  # what stands for them is put in place of NaN afterwards
+        if self.weights is not None:
+            return np.ma.array(values, mask=np.broadcast_to(~there, values.shape))
         if values.dtype.kind != "f":
             raise InputError("windows must hold a value to choose, got one of padding alone", "use less padding")
         return np.where(there, values, np.nan).astype(values.dtype, copy=False)
