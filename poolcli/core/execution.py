@@ -72,8 +72,9 @@ def _slab(
     low, high = plan.axes[0].inputs(first, last) if len(plan.axes) > 1 else (0, plan.axes[0].length)
     kept = 1 + len(plan.axes)
     if weights is not None:
-        once = not any(weights.strides[kept:])  # one weight for all channels
-        narrow = (these, *[slice(None)] * (kept - 1), *[slice(1 if once else None)] * (x.ndim - kept))
+        alike, once = not weights.strides[0], not any(weights.strides[kept:])  # those of all planes, of all channels
+        channels = [slice(1 if once else None)] * (x.ndim - kept)
+        narrow = (slice(1) if alike else these, *[slice(None)] * (kept - 1), *channels)
         weights = _framed(weights[narrow], kept, frames, low, high, 1)
     values = _framed(x[these], kept, frames, low, high, 0)
     weights = outline.missing.weigh(values, weights)

@@ -70,8 +70,10 @@ class Slab:
         """Return *values* times their weights; what weighs nothing is zero, even if it is NaN or infinite."""
         if self.weights is None:
             return values
-        product = values if self.weights.dtype == bool else values * self.weights
-        return np.where(self.weights > 0, product, product.dtype.type(0))
+        product = values * self.weights
+        if product.dtype.kind == "f":
+            np.copyto(product, 0, where=self.weights == 0)
+        return np.asarray(product)
 
     def known(self, values: Array, combine: str) -> Array:
         """Return *values*, the identity of *combine* in place of those that weigh nothing."""
@@ -166,7 +168,7 @@ class Slab:
         """Elements of each window that lie in the input and weigh something."""
         if self.weights is None:
             return self.lying
-        return self.fold("add", (self.weights > 0).astype(np.float64))
+        return self.fold("add", (self.weights > 0).astype(np.float64)) if self.shared else self.count
 
     @cached_property
     def there(self) -> Array:
