@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from poolcli.core.methods import METHODS
+from poolcli.core.rules import RULE_SETS
 from poolcli.measure import document, tables
 from poolcli.media.formats import FORMATS
 
@@ -20,6 +21,20 @@ def methods():
         f"| `{m.name}{m.parameter.form if m.parameter else ''}` | {m.summary} | `{m.formula}` | {m.source or m.torch} |"
         for m in METHODS.values()
     ).replace("|x|", r"\|x\|")
+    return f"\n{head}{rows}\n"
+
+
+def rules():
+    """What each rule set says where nothing is given."""
+    head = (
+        "| `--rules` | stride | means divide by | at the end | `l2`, `lp:P` | to integers | indices | checked against |"
+        " not equal |\n|---|---|---|---|---|---|---|---|---|\n"
+    )
+    rows = "\n".join(
+        f"| `{r.name}` | {r.stride or 'kernel'} | {r.divisor} | {r.edge} | {'norms' if r.norms else 'means'} |"
+        f" {r.rounding} | {r.index_layout} | {r.peer} | {r.differs} |"
+        for r in RULE_SETS.values()
+    )
     return f"\n{head}{rows}\n"
 
 
@@ -57,7 +72,7 @@ def benchmark():
 
 
 def rendered(text):
-    parts = {"methods": methods(), "reads": reads(), "batch": batch(), "benchmark": benchmark()}
+    parts = {"methods": methods(), "rules": rules(), "reads": reads(), "batch": batch(), "benchmark": benchmark()}
     for name, part in parts.items():
         text = re.sub(
             rf"(<!-- {name} -->).*?(<!-- end -->)", lambda m, part=part: m[1] + part + m[2], text, flags=re.DOTALL

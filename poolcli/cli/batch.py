@@ -36,7 +36,7 @@ Sources = Annotated[
 ]
 Asked = Annotated[
     Request, "method", "kernel", "stride", "padding", "dilation", "ceil", "count_include_pad", "layout", "key",
-    "max_pixels", "dtype", "quality", "engine",
+    "max_pixels", "dtype", "rules", "quality", "engine",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from poolcli.core import dtypes, engines, execution, guests, layouts, methods, r
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.methods import Chain
 from poolcli.core.missing import Missing, combined
+from poolcli.core.rules import applied
 from poolcli.errors import UsageError, heard
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def pool(
     dilation: Any = 1,
     *,
     ceil: bool = False,
-    count_include_pad: bool = False,
+    count_include_pad: bool | None = None,
     divisor: Any = None,
     edge: str | None = None,
     pad_mode: str | None = None,
@@ -70,7 +71,8 @@ def pool(
     empty: Any = None,
     layout: str | None = None,
     dtype: DTypeLike | None = None,
-    rounding: str = "even",
+    rounding: str | None = None,
+    rules: str | None = None,
     out: Array | None = None,
     engine: str = "auto",
     threads: int | None = None,
@@ -99,7 +101,9 @@ def pool(
         Of the result. Methods that choose values keep the input's; sum gives uint64 or int64 for integers; means give
         float64 for integers; floats keep theirs. To an integer: rounded once, and saturating.
     rounding
-        To integers: half to "even", half "up", or "floor".
+        To integers: half to "even", the default, half "up", or "floor".
+    rules
+        Whose rules hold where nothing is given: "torch", "onnx", "tf" or "pillow", of `poolcli.core.rules`.
     out
         Where the result goes, of its shape and dtype, sharing no memory with *array*; returned.
     engine
@@ -127,7 +131,8 @@ def pool(
         kernel, stride, padding, dilation, ceil, count_include_pad, divisor, edge, pad_mode, to, to_rule, seed
     )  # fmt: skip
     guest = guests.taken(array)
-    source, method_ = guest.array, _method(method)
+    source = guest.array
+    window, method_, rounding = applied(rules, window, _method(method), rounding)
     if guest.mask is not None:
         mask = guest.mask if mask is None else guest.mask & (np.asarray(mask) != 0)
         empty = 0 if empty is None else empty

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from poolcli.core import methods
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.missing import Missing
+from poolcli.core.rules import RULE_SETS, applied
 from poolcli.core.settings import setting, settle, whole
 from poolcli.errors import PoolError, UsageError
 from poolcli.media import formats
@@ -73,11 +74,18 @@ class Request:
     )
     rounding: str = setting(
         "Output",
-        f"To integers: {', '.join(ROUNDINGS)} (half to even, half up, down).",
-        default="even",
+        f"To integers: {', '.join(ROUNDINGS)} (half to even, half up, down); else even.",
+        default=None,
         long="--round",
         metavar="RULE",
         choices=ROUNDINGS,
+    )
+    rules: str | None = setting(
+        "Window",
+        f"Whose rules hold where nothing is given: {', '.join(RULE_SETS)}.",
+        default=None,
+        metavar="NAME",
+        choices={row.name: row.peer for row in RULE_SETS.values()},
     )
     picture: Picture = field(default_factory=Picture)
     engine: str = setting("Run", "auto, numba or numpy.", default="auto", metavar="NAME", choices=ENGINES)
@@ -90,6 +98,9 @@ class Request:
 
     def __post_init__(self) -> None:
         settle(self, method=method, max_pixels=partial(whole, "max_pixels"))
+        window, method_, rounding = applied(self.rules, self.window, self.method, self.rounding)
+        for name, value in {"window": window, "method": method_, "rounding": rounding}.items():
+            object.__setattr__(self, name, value)
         one_of("rounding", self.rounding, ROUNDINGS)
         if self.layout is not None:
             from poolcli.core.layouts import Layout
