@@ -26,6 +26,7 @@ COMMANDS = {
     "batch": "Pool folders of images and tensors, and go on where a run stopped.",
     "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
     "info": "Show what files hold and what a window would make of them.",
+    "verify": "Make outputs again from their receipts, and compare.",
     "methods": "List the pooling methods.",
     "cache": "Show (info), fill (warm) or empty (clear) the store of compiled kernels.",
     "env": "Show versions, processors and folders, for reports.",

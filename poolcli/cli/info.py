@@ -67,11 +67,12 @@ def info(
 
 
 def _look(name: str, window: Window | None, request: Request) -> dict[str, Any]:
+    from poolcli.jobs import receipts
     from poolcli.media import contents
 
     data = files.read(name)
     header = contents.look(data, key=request.key, max_pixels=request.max_pixels).header
-    row = {
+    row: dict[str, Any] = {
         "name": name,
         "format": header.format,
         "shape": list(header.shape),
@@ -82,6 +83,8 @@ def _look(name: str, window: Window | None, request: Request) -> dict[str, Any]:
         "orientation": header.orientation,
         "bytes": len(data),
     }
+    if (receipt := receipts.read(name, data)) is not None:
+        row["receipt"] = receipt
     if window is not None:
         layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else request.layout
         resolved = layouts.resolve(layout, header.shape)
@@ -100,6 +103,8 @@ def _cell(label: str, value: Any) -> str:
         return "-"
     if label == "name":
         return files.shown(value)
+    if label == "receipt":
+        return files.shown(str(value.get("command")))
     return report.shape(value) if isinstance(value, list) else str(value)
 
 

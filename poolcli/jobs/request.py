@@ -157,6 +157,9 @@ class Output:
     valid_count: str | None = setting(
         "Output", "Write how many elements of each window count: .npy, for one input.", default=None, metavar="FILE"
     )
+    receipt: bool = setting(
+        "Output", "Keep what was done in the PNG or TIFF, or in FILE.json beside others, for verify.", default=False
+    )
     levels: int | None = setting(
         "Output", f"Pool 1 to N times, each level from unrounded values; {LEVELS}.", default=None, metavar="N"
     )
