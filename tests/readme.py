@@ -10,6 +10,7 @@ import numpy as np
 
 import poolcli
 from poolcli.core.methods import METHODS
+from poolcli.core.rules import RULE_SETS
 from poolcli.measure import document, tables
 from poolcli.media.formats import FORMATS
 
@@ -23,6 +24,20 @@ def methods():
         f"| `{m.name}{m.parameter.form if m.parameter else ''}` | {m.summary} | `{m.formula}` | {m.source or m.torch} |"
         for m in METHODS.values()
     ).replace("|x|", r"\|x\|")
+    return f"\n{head}{rows}\n"
+
+
+def rules():
+    """What each rule set says where nothing is given."""
+    head = (
+        "| `--rules` | stride | means divide by | at the end | `l2`, `lp:P` | to integers | indices | checked against |"
+        " not equal |\n|---|---|---|---|---|---|---|---|---|\n"
+    )
+    rows = "\n".join(
+        f"| `{r.name}` | {r.stride or 'kernel'} | {r.divisor} | {r.edge} | {'norms' if r.norms else 'means'} |"
+        f" {r.rounding} | {r.index_layout} | {r.peer} | {r.differs} |"
+        for r in RULE_SETS.values()
+    )
     return f"\n{head}{rows}\n"
 
 
@@ -79,6 +94,7 @@ def advice():
 def rendered(text):
     parts = {
         "methods": methods(),
+        "rules": rules(),
         "reads": reads(),
         "batch": batch(),
         "advice": advice(),

@@ -465,14 +465,6 @@ def test_an_array_of_a_dtype_that_cannot_be_pooled_is_refused(array):
         pool(array)
 
 
-@pytest.mark.parametrize("mask", [True, False, np.ma.nomask])
-def test_a_mask_is_not_lost_without_a_word(mask):
-    with pytest.raises(InputError) as caught:
-        pool(np.ma.array(np.ones((4, 4)), mask=mask), "avg")
-    assert caught.value.message == "array must have no mask, got a MaskedArray"
-    assert caught.value.hint == "array.filled(value) puts a value where the mask is"
-
-
 # Layouts.
 
 

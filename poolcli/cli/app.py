@@ -31,6 +31,7 @@ COMMANDS = {
     "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
     "compare": "Compare methods on a picture, label map or tensor, and say which to choose.",
     "info": "Show what files hold and what a window would make of them.",
+    "verify": "Make outputs again from their receipts, and compare.",
     "methods": "List the pooling methods.",
     "cache": "Show (info), fill (warm) or empty (clear) the store of compiled kernels.",
     "env": "Show versions, processors and folders, for reports.",

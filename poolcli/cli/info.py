@@ -82,10 +82,11 @@ def _look(name: str, window: Window | None, request: Request) -> list[dict[str, 
 
 
 def _row(name: str, data: bytes, key: str | None, window: Window | None, request: Request) -> dict[str, Any]:
+    from poolcli.jobs import receipts
     from poolcli.media import contents
 
     header = contents.look(data, key=key, max_pixels=request.max_pixels).header
-    row = {
+    row: dict[str, Any] = {
         "name": name if key is None else f"{name} --key {key}",
         "format": header.format,
         "shape": list(header.shape),
@@ -96,6 +97,8 @@ def _row(name: str, data: bytes, key: str | None, window: Window | None, request
         "orientation": header.orientation,
         "bytes": len(data),
     }
+    if (receipt := receipts.read(name, data)) is not None:
+        row["receipt"] = receipt
     if window is not None:
         layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else request.layout
         resolved = layouts.resolve(layout, header.shape)
@@ -109,6 +112,8 @@ def _cell(label: str, value: Any) -> str:
         return "-"
     if label == "name":
         return files.shown(value)
+    if label == "receipt":
+        return files.shown(str(value.get("command")))
     return report.shape(value) if isinstance(value, list) else str(value)
 
 

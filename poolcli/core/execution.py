@@ -59,11 +59,11 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
             target = y[into][..., None] if y.ndim == lead + len(plan.axes) else y[into]
             single = target.ndim == 2 + len(plan.axes)  # channels on one axis, as a slab has them
             slab = _slab(outline, ready, part, frames, (these, first, last), plane, target if single else None)
-            pooled = _pooled(outline, slab, y.dtype)
+            pooled, lacking = _pooled(outline, slab, y.dtype)
             if pooled is not slab.into:
                 y[into] = pooled.reshape(y[into].shape)
             for name, array in told.items():
-                array[into] = _told(outline, slab, name).reshape(y[into].shape)
+                array[into] = _told(outline, slab, name, lacking).reshape(y[into].shape)
 
 
 def _slab(
@@ -80,8 +80,9 @@ def _slab(
     low, high = plan.axes[0].inputs(first, last) if len(plan.axes) > 1 else (0, plan.axes[0].length)
     kept = 1 + len(plan.axes)
     if weights is not None:
-        once = not any(weights.strides[kept:])  # one weight for all channels
-        narrow = (these, *[slice(None)] * (kept - 1), *[slice(1 if once else None)] * (x.ndim - kept))
+        alike, once = not weights.strides[0], not any(weights.strides[kept:])  # those of all planes, of all channels
+        channels = [slice(1 if once else None)] * (x.ndim - kept)
+        narrow = (slice(1) if alike else these, *[slice(None)] * (kept - 1), *channels)
         weights = _framed(weights[narrow], kept, frames, low, high, 1)
     values = _framed(x[these], kept, frames, low, high, 0)
     weights = outline.missing.weigh(values, weights)
@@ -90,13 +91,11 @@ def _slab(
     return Slab(values, plan, ready, first, last, low, plane, *how)
 
 
-def _told(outline: Outline, slab: Slab, name: str) -> Array:
-    """Return what is told of the windows of a slab."""
-    found = slab.valid
-    if name != "valid":
-        found = outline.missing.lacking(slab.valid, slab.touched)
+def _told(outline: Outline, slab: Slab, name: str, lacking: Any) -> Array:
+    """Return what is told of the windows of a slab, some of which are *lacking* elements."""
+    found = slab.valid if name == "valid" else lacking
     if name == "indices":
-        found = np.where(found, -1, winners(slab, largest=outline.recipe.step == "largest"))
+        found = np.where(lacking, -1, winners(slab, largest=outline.recipe.step == "largest"))
     return np.broadcast_to(found, (len(slab.x), *slab.outs, slab.x.shape[-1]))
 
 
@@ -124,17 +123,19 @@ def _slabs(planes: int, outline: Outline, ready: Ready) -> Iterator[tuple[slice,
             yield slice(p, p + together), first, min(first + height, outermost.out)
 
 
-def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> Array:
-    """Return what the windows of a slab give, as *dtype*."""
+def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> tuple[Array, Any]:
+    """Return what the windows of a slab give, as *dtype*, and which of them lack elements."""
     recipe, missing = outline.recipe, outline.missing
+    lacking: Any = False
     with np.errstate(all="ignore"):
         if recipe.fused:
             pooled = fold_axes(slab, recipe.tasks, slab.ready.folders(recipe), slab.x, None)
         else:
             pooled = getattr(steps, recipe.step)(slab, recipe.value)
             if slab.weights is not None or missing.asked:
-                pooled = missing.fill(pooled, missing.lacking(slab.valid, slab.touched), dtype.kind)
-    return dtypes.convert(pooled, dtype, outline.rounding)
+                lacking = missing.lacking(slab.valid, slab.touched) | np.ma.getmaskarray(pooled)
+                pooled = missing.fill(np.ma.getdata(pooled), lacking, dtype.kind)
+    return dtypes.convert(pooled, dtype, outline.rounding), lacking
 
 
 def _frames(outline: Outline) -> list[Array] | None:

@@ -16,6 +16,7 @@ SAME = ("same", "same-lower")
 EACH = "N, or RxC: one for each pooled axis, as 3x2 or 3x3x3"
 PADDING = "N, one for each axis (1x2), T,R,B,L, BEFORE:AFTER for each (1:0x2:2), same or same-lower"
 
+OPEN = ("kernel", "stride", "padding", "pad_mode", "divisor", "edge")  # None where not given
 EDGES = ("drop", "partial", "error")
 PAD_MODES = ("identity", "zero", "edge", "reflect", "symmetric", "wrap")
 RULES = ("adaptive", "area", "fractional")
@@ -75,7 +76,7 @@ class Window:
     padding: Any = setting("Window", f"Elements added around: {PADDING}.", default=None, short="-p", metavar="PAD")
     dilation: Any = setting("Window", f"Step from element to element: {EACH}.", default=1, short="-d", metavar="N")
     ceil: bool = setting("Window", "Keep a last window that hangs over the end.", default=False)
-    count_include_pad: bool = setting("Window", "Means divide by the padding's elements, too.", default=False)
+    count_include_pad: bool | None = setting("Window", "Means divide by the padding's elements, too.", default=None)
     divisor: Any = setting(
         "Window",
         "What means divide by: valid, window (with its padding) or a number.",
@@ -113,8 +114,9 @@ class Window:
     given: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = ("kernel", "stride", "padding", "pad_mode")
-        object.__setattr__(self, "given", frozenset(name for name in names if getattr(self, name) is not None))
+        if self.divisor is None and self.count_include_pad is not None:
+            object.__setattr__(self, "divisor", "window" if self.count_include_pad else "valid")
+        object.__setattr__(self, "given", frozenset(name for name in OPEN if getattr(self, name) is not None))
         self._spell_target()
         one_of("edge", self.edge, EDGES)
         one_of("pad_mode", self.pad_mode, PAD_MODES)
@@ -135,7 +137,8 @@ class Window:
         for name, value in values.items():
             spread = value if isinstance(value, str) else _spread(value, max(lengths, default=1))
             object.__setattr__(self, name, spread)
-        object.__setattr__(self, "divisor", _divisor(self.divisor, count_include_pad=self.count_include_pad))
+        object.__setattr__(self, "divisor", _divisor(self.divisor, count_include_pad=bool(self.count_include_pad)))
+        object.__setattr__(self, "count_include_pad", self.divisor == "window")
         object.__setattr__(self, "seed", _seed(self.seed))
         self._check()
 
@@ -156,7 +159,7 @@ class Window:
     def _check(self) -> None:
         """Refuse values that do not go together."""
         if self.to is not None:
-            others = self.given - ({"kernel"} if self.to_rule == "fractional" else set())
+            others = self.given - {"divisor", "edge", *["kernel"] * (self.to_rule == "fractional")}
             if others or self.ceil or self.edge or set(self.dilation) != {1}:
                 name = min(others, default="ceil, edge or dilation")
                 raise UsageError(f"to must be used without {name}: it sets the windows itself", "drop one of the two")
@@ -180,8 +183,13 @@ class Window:
 
     def asked(self) -> dict[str, Any]:
         """Return the values as they can be given again: those that were not given are None."""
-        absent = {"kernel", "stride", "padding", "pad_mode"} - self.given
-        return {**self.values(), **dict.fromkeys(absent), "count_include_pad": False}
+        return {**self.values(), **dict.fromkeys({*OPEN, "count_include_pad"} - self.given)}
+
+    def under(self, **rules: Any) -> Window:
+        """Return the window with the values of *rules* that were not given; only the divisor goes with a length."""
+        asked = self.asked()
+        free = {"divisor"} if self.to is not None else set(rules)
+        return Window(**asked | {name: value for name, value in rules.items() if name in free and asked[name] is None})
 
     def fitted(self, kernel: tuple[int, ...] | None, *, reflects: bool) -> Window:
         """Return the window with what a method brings along, where nothing was given.
@@ -259,7 +267,7 @@ def _divisor(value: Any, *, count_include_pad: bool) -> str | float:
     if count_include_pad and value not in (None, "window"):
         raise UsageError(f"divisor must be window with count_include_pad, got {value!r}", "drop one of the two")
     if value is None:
-        return "window" if count_include_pad else "valid"
+        return "valid"
     if value in ("valid", "window"):
         return str(value)
     try:

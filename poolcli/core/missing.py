@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 NANS = ("propagate", "ignore", "error")
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class Missing:
         """Return which windows have too few *valid* elements of those *lying* in the input."""
         import numpy as np
 
-        least = np.ceil(lying * self.min_valid) if isinstance(self.min_valid, float) else self.min_valid
+        least = self.min_valid
+        if isinstance(least, str):
+            least = np.ceil(np.round(lying * float(least[:-1]) / 100, 9))
         lacking: Array = valid < np.maximum(least, 1)
         return lacking
 
@@ -86,8 +89,6 @@ class Missing:
         """Return *result* with what stands for windows *lacking* elements; *kind* is of the dtype it becomes."""
         import numpy as np
 
-        if kind in "iub" and result.dtype.kind == "f":  # a value that is there may not be the one to choose
-            lacking = lacking | np.isnan(result)
         if not lacking.any():
             return result
         got = f"got {int(np.broadcast_to(lacking, result.shape).sum())} without"
@@ -96,6 +97,10 @@ class Missing:
         value = float("nan") if self.empty is None else self.empty
         if kind in "iub" and isnan(value):
             raise InputError(f"windows of integers must have valid elements, {got}", "empty=0 stands for them")
+        if result.dtype.kind in "iu" and value.is_integer():  # integers of 64 bits are no floats
+            low, high = np.iinfo(result.dtype).min, np.iinfo(result.dtype).max
+            result = result if low <= value <= high else result.astype(np.float64)
+            return np.where(lacking, result.dtype.type(value), result)
         return np.where(lacking, value, result)
 
 
@@ -123,7 +128,7 @@ def combined(
         if array.dtype.kind not in "biuf":
             raise UsageError(f"{name} must be numbers, got {array.dtype.name}")
         try:
-            np.broadcast_shapes(array.shape, shape)
+            np.broadcast_to(array, shape)
         except ValueError:
             raise UsageError(f"{name} must broadcast to the shape {shape}, got {array.shape}") from None
         if name == "mask":
@@ -166,17 +171,17 @@ def _numbers(value: Any) -> tuple[float, ...]:
         raise UsageError(f"nodata must be numbers, got {value!r}") from None
 
 
-def _least(value: Any) -> int | float:
-    """Return the number of elements, or the share of those that are there as a float."""
+def _least(value: Any) -> int | str:
+    """Return the number of elements, or the share of those that are there as text: 1 is not 100%."""
     text = str(1 if value is None else value).strip()
     share = text.endswith("%") or isinstance(value, float)
     try:
-        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        number = float(text.removesuffix("%")) * (1 if text.endswith("%") or not share else 100)
     except ValueError:
         number = -1.0
-    if number < 0 or (share and number > 1) or (not share and number != ceil(number)):
+    if not 0 <= number <= (100 if share else LARGEST) or (not share and number != ceil(number)):
         raise UsageError(f"min_valid must be a whole number, or from 0% to 100%, got {value!r}")
-    return number if share else int(number)
+    return f"{round(number, 9)}%" if share else int(number)
 
 
 def _empty(value: Any) -> float | str | None:

@@ -14,6 +14,7 @@ from poolcli.core import dtypes, engines, execution, guests, layouts, methods, p
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.methods import Chain
 from poolcli.core.missing import Missing, combined
+from poolcli.core.rules import applied
 from poolcli.errors import UsageError, heard
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def pool(
     dilation: Any = 1,
     *,
     ceil: bool = False,
-    count_include_pad: bool = False,
+    count_include_pad: bool | None = None,
     divisor: Any = None,
     edge: str | None = None,
     pad_mode: str | None = None,
@@ -70,7 +71,8 @@ def pool(
     empty: Any = None,
     layout: str | None = None,
     dtype: DTypeLike | None = None,
-    rounding: str = "even",
+    rounding: str | None = None,
+    rules: str | None = None,
     out: Array | None = None,
     indices: bool = False,
     index_layout: str = "torch",
@@ -101,7 +103,9 @@ def pool(
         Of the result. Methods that choose values keep the input's; sum gives uint64 or int64 for integers; means give
         float64 for integers; floats keep theirs. To an integer: rounded once, and saturating.
     rounding
-        To integers: half to "even", half "up", or "floor".
+        To integers: half to "even", the default, half "up", or "floor".
+    rules
+        Whose rules hold where nothing is given: "torch", "onnx", "tf" or "pillow", of `poolcli.core.rules`.
     out
         Where the result goes, of its shape and dtype, sharing no memory with *array*; returned.
     indices, index_layout
@@ -134,7 +138,8 @@ def pool(
     )  # fmt: skip
     one_of("index_layout", index_layout, layouts.INDEX_LAYOUTS)
     guest = guests.taken(array)
-    source, method_ = guest.array, _method(method)
+    source = guest.array
+    window, method_, rounding = applied(rules, window, _method(method), rounding)
     if guest.mask is not None:
         mask = guest.mask if mask is None else guest.mask & (np.asarray(mask) != 0)
         empty = 0 if empty is None else empty
@@ -309,10 +314,13 @@ def _joined(
 
 
 def _chained(source: Array, chain: Chain, window: Window, result: Array, how: dict[str, Any]) -> Pooling:
-    """Pool by one method at stride 1, keeping the size, then by another."""
+    """Pool by one method at stride 1, keeping the size, then by another what the windows of the first gave."""
     first, then = map(methods.lookup, (chain.first, chain.then))
-    between = run(source, first, Window(window.kernel, 1, "same", window.dilation), **how)
-    how |= {"weights": None, "missing": PLAIN}
+    missing, same = how["missing"], Window(window.kernel, 1, "same", window.dilation)
+    also = ("lacking",) if how["weights"] is not None or missing.asked else ()
+    between = run(source, first, same, also=also, **how | {"missing": replace(missing, empty=0)})
+    weights = ~between.also["lacking"] if also else None
+    how |= {"weights": weights, "missing": replace(PLAIN, empty=missing.empty)}
     done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
     return replace(done, seconds=added(between.seconds, done.seconds))
 

@@ -74,8 +74,10 @@ class Slab:
         """Return *values* times their weights; what weighs nothing is zero, even if it is NaN or infinite."""
         if self.weights is None:
             return values
-        product = values if self.weights.dtype == bool else values * self.weights
-        return np.where(self.weights > 0, product, product.dtype.type(0))
+        product = values * self.weights
+        if product.dtype.kind == "f":
+            np.copyto(product, 0, where=self.weights == 0)
+        return np.asarray(product)
 
     def known(self, values: Array, combine: str) -> Array:
         """Return *values*, the identity of *combine* in place of those that weigh nothing."""
@@ -175,7 +177,12 @@ class Slab:
         """Elements of each window that lie in the input and weigh something."""
         if self.weights is None:
             return self.touched
-        return self.fold("add", (self.weights > 0).astype(np.float64))
+        if not self.shared:
+            return self.count
+        weighs = self.weights > 0
+        if any(isinstance(axis, Spans) and axis.shares for axis in self.plan.axes):
+            return np.asarray(self.gathered(weighs, fill=False).sum(0))
+        return self.fold("add", weighs.astype(np.float64))
 
     @property
     def touched(self) -> Array:
@@ -364,14 +371,14 @@ class Slab:
         return self.chosen(held, None if weights is None else weights > 0)
 
     def chosen(self, values: Array, there: Array | None = None) -> Array:
-        """Return *values*, NaN where a window has none to choose from; integers have no such thing."""
+        """Return *values*, masked where what was to be chosen weighs nothing, NaN where a window is padding alone."""
         if there is None and self.weights is None and all(each.all() for each in self.elements):
             return values
         there = self.there if there is None else there
         if there.all():
             return values
-        if values.dtype.kind != "f" and self.weights is not None and values.dtype.itemsize < 8:
-            values = values.astype(np.float64)  # what stands for them is put in place of NaN afterwards
+        if self.weights is not None:
+            return np.ma.array(values, mask=np.broadcast_to(~there, values.shape))
         if values.dtype.kind != "f":
             raise InputError("windows must hold a value to choose, got one of padding alone", "use less padding")
         return np.where(there, values, np.nan).astype(values.dtype, copy=False)

@@ -134,15 +134,18 @@ def product(slab: Slab, _: Any) -> Array:
 
 
 def self_weighted_mean(slab: Slab, _: Any) -> Array:
-    x = refuse_negative(slab.real, "stochastic")
+    x = refuse_negative(slab, "stochastic")
     whole = slab.add(x)
     return np.divide(slab.add(np.square(x)), whole, out=np.zeros_like(whole), where=whole != 0)
 
 
-def refuse_negative(x: Array, method: str) -> Array:
+def refuse_negative(slab: Slab, method: str) -> Array:
+    """Return the values, none of which that counts is negative."""
+    x = slab.weighed(slab.real)
     if (x < 0).any():
-        raise InputError(f"values must be 0 or more for method {method!r}, got {x[x < 0].flat[0]}")
-    return x
+        got = slab.real[(x < 0) & (slab.real < 0)].flat[0]
+        raise InputError(f"values must be 0 or more for method {method!r}, got {got}")
+    return slab.real
 
 
 # --- joined --------------------------------------------------------------------------------------------------------
@@ -283,13 +286,13 @@ def mode(slab: Slab, sparse: bool) -> Array:  # noqa: FBT001 -- every step has t
 
 def drawn(slab: Slab, _: Any) -> Array:
     """Return a value drawn with a chance in proportion to it, by the output's place and the seed."""
-    x = refuse_negative(slab.real, "stochastic-sample")
+    x = refuse_negative(slab, "stochastic-sample")
     whole = slab.add(x)
     goal, found, passed = slab.uniform() * whole, np.zeros(whole.shape), np.zeros(whole.shape)
-    for tap in slab.taps(x, 0.0):
-        here = (passed <= goal) & (tap > 0)
+    for tap, part in zip(slab.taps(x, 0.0), slab.taps(slab.weighed(x), 0.0), strict=True):
+        here = (passed <= goal) & (part > 0)
         found[here] = tap[here]
-        passed += tap
+        passed += part
     found[np.isinf(whole)] = np.inf
     return nan_wins(slab, found)
 

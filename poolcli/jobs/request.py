@@ -11,6 +11,7 @@ from poolcli.core import methods
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.layouts import INDEX_LAYOUTS
 from poolcli.core.missing import Missing
+from poolcli.core.rules import RULE_SETS, applied
 from poolcli.core.settings import setting, settle, whole
 from poolcli.errors import PoolError, UsageError
 from poolcli.jobs.picture import Picture
@@ -94,11 +95,18 @@ class Request:
     )
     rounding: str = setting(
         "Output",
-        f"To integers: {', '.join(ROUNDINGS)} (half to even, half up, down).",
-        default="even",
+        f"To integers: {', '.join(ROUNDINGS)} (half to even, half up, down); else even.",
+        default=None,
         long="--round",
         metavar="RULE",
         choices=ROUNDINGS,
+    )
+    rules: str | None = setting(
+        "Window",
+        f"Whose rules hold where nothing is given: {', '.join(RULE_SETS)}.",
+        default=None,
+        metavar="NAME",
+        choices={row.name: row.peer for row in RULE_SETS.values()},
     )
     picture: Picture = field(default_factory=Picture)
     engine: str = setting("Run", "auto, numba or numpy.", default="auto", metavar="NAME", choices=ENGINES)
@@ -111,6 +119,9 @@ class Request:
 
     def __post_init__(self) -> None:
         settle(self, method=method, max_pixels=partial(whole, "max_pixels"))
+        window, method_, rounding = applied(self.rules, self.window, self.method, self.rounding)
+        for name, value in {"window": window, "method": method_, "rounding": rounding}.items():
+            object.__setattr__(self, name, value)
         one_of("rounding", self.rounding, ROUNDINGS)
         if self.picture.palette == "index" and self.dtype is not None:
             raise UsageError("palette=index must be used without dtype: index numbers stay what they are")
@@ -188,6 +199,9 @@ class Output:
         choices=EXISTS,
     )
     force: bool = setting("Output", "The same as --exists overwrite.", default=False, short="-f")
+    receipt: bool = setting(
+        "Output", "Keep what was done in the PNG or TIFF, or in FILE.json beside others, for verify.", default=False
+    )
     levels: int | None = setting(
         "Output", f"Pool 1 to N times, each level from unrounded values; {LEVELS}.", default=None, metavar="N"
     )

@@ -167,7 +167,7 @@ def _smallest(node: Node, _case: Case, place: dict[str, Any]) -> list[Any]:
 
 
 def _mean(node: Node, case: Case, place: dict[str, Any]) -> list[Any]:
-    return [node("AveragePool", ["x"], ["y"], count_include_pad=int(case.window.count_include_pad), **place)]
+    return [node("AveragePool", ["x"], ["y"], count_include_pad=int(case.window.divisor == "window"), **place)]
 
 
 def _root_mean(node: Node, case: Case, place: dict[str, Any]) -> list[Any]:

@@ -180,6 +180,23 @@ def _plain(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
 
 
+def noting() -> tuple[Format, ...]:
+    """Return the formats that have a place for a note."""
+    return tuple(map(formats.by_name, ("png", "tiff")))
+
+
+def noted(data: bytes, text: str) -> bytes | None:
+    """Return a file that was encoded here with a note of ASCII *text*, or None where it has no place for one."""
+    format_ = formats.sniff(data[:512])
+    return _module(format_).noted(data, text) if format_ in noting() else None
+
+
+def note(data: bytes) -> str | None:
+    """Return the note in a file, if there is one."""
+    format_ = formats.sniff(data[:512])
+    return _module(format_).note(data) if format_ in noting() else None
+
+
 def _module(format: Format) -> Any:
     """Return the module of a format: its `look(data, max_pixels)` and, if it writes, `encode(pixels, meta)`.
 

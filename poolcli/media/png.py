@@ -275,6 +275,23 @@ def _chunk(kind: bytes, *pieces: Buffer) -> list[Buffer]:
     return [struct.pack(">I", size), kind, *pieces, struct.pack(">I", checksum)]
 
 
+# --- Notes ---
+
+_NOTE = b"poolcli\0"
+_END = 12  # bytes of the last chunk
+
+
+def noted(data: bytes, text: str) -> bytes:
+    """Return a PNG with a note."""
+    return b"".join([data[:-_END], *_chunk(b"tEXt", _NOTE + text.encode("ascii")), data[-_END:]])
+
+
+def note(data: bytes) -> str | None:
+    """Return the note in a PNG."""
+    texts = (data[start:end] for kind, start, end in _walk(data) if kind == b"tEXt")
+    return next((text.removeprefix(_NOTE).decode("latin-1") for text in texts if text.startswith(_NOTE)), None)
+
+
 # --- The filters of PNG: each row behind the number of what was subtracted from it ---
 
 _BLOCK = 2**16  # bytes of rows that are filtered at a time: they and their candidates stay in the cache

@@ -307,6 +307,33 @@ def _with_exif(tiff: bytes, block: bytes) -> list[Buffer]:
     return [header, memoryview(tiff)[8:], bytes(len(tiff) % 2), theirs, folder]
 
 
+def noted(tiff: bytes, text: str) -> bytes | None:
+    """Return a little-endian TIFF with a new first folder behind its end that has a description, too."""
+    if tiff[:4] != b"II*\0":
+        return None
+    value = text.encode("ascii") + b"\0"
+    base, (start,) = len(tiff) + len(tiff) % 2, struct.unpack_from("<I", tiff, 4)
+    entries = _entries(tiff, start)
+    following = start + 2 + 12 * len(entries)
+    entries |= {_DESCRIPTION: struct.pack("<HHII", _DESCRIPTION, 2, len(value), base)}
+    value += bytes(len(value) % 2)
+    folder = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries))
+    header = tiff[:4] + struct.pack("<I", base + len(value))
+    return header + tiff[8:] + bytes(len(tiff) % 2) + value + folder + tiff[following : following + 4]
+
+
+def note(tiff: bytes) -> str | None:
+    """Return the description in a little-endian TIFF."""
+    try:
+        _, _, size, at = struct.unpack("<HHII", _entries(tiff, struct.unpack_from("<I", tiff, 4)[0])[_DESCRIPTION])
+    except (struct.error, KeyError):
+        return None
+    return tiff[at : at + size].rstrip(b"\0").decode("latin-1") if tiff[:4] == b"II*\0" else None
+
+
+_DESCRIPTION = 270
+
+
 def _entries(data: bytes, start: int) -> dict[int, bytes]:
     """Return the 12-byte entries of a TIFF folder by their tags."""
     (count,) = struct.unpack_from("<H", data, start)
