@@ -404,7 +404,8 @@ def test_what_is_done_within_the_grace_counts(place):
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=120)
     assert running.returncode == 130
-    done = [json.loads(text) for text in out.splitlines()]
+    *done, summary = [json.loads(text) for text in out.splitlines()]
+    assert (summary["status"], summary["done"]) == ("summary", len(done))
     made, _ = contents(folder / "out")
     assert sorted(os.path.relpath(one["output"], "out") for one in done) == sorted(made)
     assert 1 <= len(made) < FILES

@@ -149,6 +149,13 @@ def test_a_batch_in_json_names_what_it_ignores_and_ends_with_a_summary(cli):
     assert "ignored" not in cli("batch", "in", "-o", "out2", "-q", "-v").err
 
 
+@pytest.mark.parametrize(("options", "threads"), [([], 1), (["-t", "2"], 2)])
+def test_threads_of_a_file_are_one_in_a_batch_unless_asked_for(cli, options, threads):
+    np.save("x.npy", np.zeros((40, 50), "f4"))
+    done = cli("batch", "x.npy", "-o", "out", "--json", "--engine", "numba", *options)
+    assert json.loads(done.out.splitlines()[0])["threads"] == threads
+
+
 def test_what_is_left_is_told_by_bytes_to_be_done(monkeypatch):
     from poolcli.cli import tally
     from poolcli.core.geometry import Window
@@ -348,6 +355,24 @@ def test_env_says_whether_torch_is_there(cli):
     from poolcli.measure.environment import installed_version
 
     assert json.loads(cli("env", "--json").out)["optional"]["torch"] == installed_version("torch")
+
+
+# --- bench -------------------------------------------------------------------------------------------------------
+
+BENCH = ("bench", "--size", "2x12x10:CHW:f32", "-w", "k2s2,k3s1", "-r", "3", "--engine", "numpy", "-t", "1")
+
+
+@terminals
+def test_a_benchmark_is_a_narrow_table_and_a_wider_one_where_there_is_room(tmp_path, columns, variables):
+    seen = Session(tmp_path, columns, *BENCH, "--peers", "scipy", **variables)
+    assert seen.code == 0
+    table = [line for line in seen.lines if " ± " in line or "poolcli numpy" in line]
+    assert max(map(len, table)) <= columns
+    head = next(line for line in seen.lines if "x ours" in line)
+    if columns > 50:
+        assert re.search(r"case +contender +median ± IQR ms +x limit +x ours", head)
+    assert ("runs" in head) == (columns == 200)
+    assert seen.text.count("timings are not stable") == 1
 
 
 # --- completion --------------------------------------------------------------------------------------------------

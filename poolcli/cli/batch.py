@@ -37,7 +37,7 @@ Sources = Annotated[
 ]
 Asked = Annotated[
     Request, "method", "kernel", "stride", "padding", "dilation", "ceil", "count_include_pad", "layout", "key",
-    "max_pixels", "strict", "dtype", "rules", *Picture.__dataclass_fields__, "engine",
+    "max_pixels", "strict", "dtype", "rules", *Picture.__dataclass_fields__, "engine", "threads",
 ]  # fmt: skip
 
 

@@ -223,7 +223,7 @@ class Batch:
     def __init__(self, jobs: Sequence[Job], request: Request, settings: Settings, kept: Manifest) -> None:
         self.stopped: str | None = None  # why nothing new starts
         self._jobs = jobs
-        self._request = replace(request, threads=1)
+        self._request = replace(request, threads=request.threads or 1)
         self._settings = settings
         self._manifest = kept
         self._memory = Memory(settings.max_memory)

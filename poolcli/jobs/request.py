@@ -110,7 +110,9 @@ class Request:
     )
     picture: Picture = field(default_factory=Picture)
     engine: str = setting("Run", "auto, numba or numpy.", default="auto", metavar="NAME", choices=ENGINES)
-    threads: int | None = setting("Run", "Else all usable processors.", default=None, short="-t", metavar="N")
+    threads: int | None = setting(
+        "Run", "Of a file; else all usable processors, in a batch one.", default=None, short="-t", metavar="N"
+    )
 
     @property
     def weighs(self) -> bool:
