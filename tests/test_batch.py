@@ -713,6 +713,8 @@ def test_prune_removes_what_a_batch_made_of_sources_that_are_gone_and_nothing_el
     assert pruned == {"out/p1x.png", "out/s3/px.png"}
     assert set(before) - set(contents("out")) == {"p1x.png", "s3/px.png"}
     assert not os.path.exists("out/s3")
+    summary = json.loads(done.out.splitlines()[-1])
+    assert (summary["pruned"], summary["left"], summary["reasons"]) == (2, 0, {"skipped: up to date": 3})
     assert b"pruned" not in cli(*run, "-n").out
 
 

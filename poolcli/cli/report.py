@@ -75,7 +75,7 @@ def talk(record: Record, to: Talk, said: set[str]) -> None:
             said.add(note)
             say(f"warning: {shown(record.job.input)}, and others like it: {note}")
     if to.verbose and record.job.skip is not None and not to.dry_run:
-        say(f"skipped: {shown(record.job.input)}: {record.job.skip}")
+        say(f"{record.status}: {shown(record.job.input)}: {record.job.skip}")
 
 
 def print_bytes(line: bytes) -> None:

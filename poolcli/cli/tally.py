@@ -56,7 +56,7 @@ class Tally:
             self.bytes_out += record.result.bytes or 0
             self.pixels += report.pixels(record)
             self.replaced += record.job.replaces
-        if record.job.skip is not None:
+        if record.status == "skipped":
             self.reasons[f"skipped: {record.job.skip}"] += 1
         if record.error is not None:
             self.codes.add(record.error.exit_code)
