@@ -89,6 +89,9 @@ def move_columns(words, state, group, begin, end, step):
     if since == until or begin >= until or begin - since + end - until > end - begin:
         clear(words, to, GROUP)
         since = until = begin
+    elif end == until + step and begin == since + step:  # as nearly always at stride 1
+        add_group(words, to, part + until * COLUMN, part + since * COLUMN)
+        since, until = begin, end
     while until < end or since < begin:
         entering = part + until * COLUMN if until < end else NONE
         leaving = part + since * COLUMN if since < begin else NONE
