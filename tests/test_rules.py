@@ -122,6 +122,17 @@ def test_a_window_remembers_what_was_given():
     assert Window(3).under(stride=None, edge=None) == Window(3)
 
 
+@pytest.mark.parametrize("name", RULE_SETS)
+def test_indices_count_as_the_peer_counts_unless_said(name):
+    x = sample((1, 6, 8, 2), "float32")
+    options = {"kernel": 2, "stride": 2, "layout": "NHWC", "indices": True, "rules": name}
+    own = poolcli.pool(x, "max", **options)[1]
+    said = poolcli.pool(x, "max", **options, index_layout=RULE_SETS[name].index_layout)[1]
+    np.testing.assert_array_equal(own, said)
+    torch = poolcli.pool(x, "max", **options, index_layout="torch")[1]
+    assert np.array_equal(own, torch) == (RULE_SETS[name].index_layout == "torch")
+
+
 def test_no_such_rules():
     with pytest.raises(UsageError, match="rules must be one of torch, onnx, tf, pillow, got 'caffe'"):
         poolcli.pool(np.ones((4, 4)), rules="caffe")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poolcli.core import dtypes, engines, execution, guests, layouts, methods, places, recipes, steps
+from poolcli.core import rules as rule_sets
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.methods import Chain
 from poolcli.core.missing import Missing, combined
-from poolcli.core.rules import applied
 from poolcli.errors import UsageError, heard
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def pool(
     rules: str | None = None,
     out: Array | None = None,
     indices: bool = False,
-    index_layout: str = "torch",
+    index_layout: str | None = None,
     engine: str = "auto",
     threads: int | None = None,
 ) -> Any:
@@ -139,7 +139,8 @@ def pool(
     one_of("index_layout", index_layout, layouts.INDEX_LAYOUTS)
     guest = guests.taken(array)
     source = guest.array
-    window, method_, rounding = applied(rules, window, _method(method), rounding)
+    window, method_, rounding = rule_sets.applied(rules, window, _method(method), rounding)
+    counting = index_layout or rule_sets.index_layout(rules)
     if guest.mask is not None:
         mask = guest.mask if mask is None else guest.mask & (np.asarray(mask) != 0)
         empty = 0 if empty is None else empty
@@ -162,7 +163,7 @@ def pool(
     result = np.ma.array(pooled.array, mask=pooled.also["lacking"]) if masked else guest.back(pooled.array)
     if not indices:
         return result
-    return result, guest.back(places.counted(pooled.also["indices"], index_layout, pooled.layout, source.shape))
+    return result, guest.back(places.counted(pooled.also["indices"], counting, pooled.layout, source.shape))
 
 
 def _weights(

@@ -62,6 +62,11 @@ RULE_SETS = {row.name: row for row in _ROWS}
 _NORMS = {"l2": "norm:2", "lp": "norm"}
 
 
+def index_layout(name: str | None) -> str:
+    """Return how indices count by the rule set *name*."""
+    return "torch" if name is None else RULE_SETS[name].index_layout
+
+
 def applied(name: str | None, window: Window, method: Method, rounding: str | None) -> tuple[Window, Method, str]:
     """Return what is asked for with what the rule set *name* says where nothing was given.
 

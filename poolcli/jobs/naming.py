@@ -9,6 +9,7 @@ from stat import S_ISREG
 from string import Formatter
 from typing import TYPE_CHECKING
 
+from poolcli.core.rules import index_layout
 from poolcli.errors import UsageError
 from poolcli.jobs.request import DEFAULT, FIELDS, LEVELS, PLACES
 from poolcli.media import files, formats
@@ -89,7 +90,7 @@ def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
         return jobs
     for side in sides:
         _beside(side, "overwrite" if output.exists == "overwrite" else "error")
-    layout = output.index_layout or "torch"
+    layout = output.index_layout or index_layout(request.rules)
     return [replace(job, counts=output.valid_count, indices=output.indices, index_layout=layout) for job in jobs]
 
 
