@@ -17,10 +17,10 @@ from poolcli.core.methods import METHODS
 
 
 def kernel_of(method):
-    """Return the fold and the types of 2 x 2 windows of float64."""
+    """Return the kernel of 2 x 2 windows of float64."""
     f8 = np.dtype("f8")
     (task,) = recipes.resolve(METHODS[method], f8, f8, Window(2).plan((4, 4)), (1, 1), "even").tasks
-    return task.fold, task.types
+    return task.kernel
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def filled(tmp_path_factory):
 
 
 def test_a_kernel_is_kept_found_counted_and_removed(cli, folder, filled):
-    kernel = cache.name(*kernel_of("max"))
+    kernel = kernel_of("max").name
     assert not cache.has(kernel)
     assert json.loads(cli("cache", "info", "--json").out)["kernels"] == 0
     shutil.copytree(filled, folder)
@@ -115,15 +115,15 @@ def test_a_settings_file_in_the_current_folder_cannot_move_the_cache(tmp_path):
 
 
 def test_every_method_and_dtype_is_among_the_sixty_kernels_that_are_warmed():
-    warmed = recipes.kernels()
+    warmed = set(recipes.kernels())
     assert len(warmed) <= 60
     for method in METHODS.values():
         for dtype in map(np.dtype, dtypes.NAMES):
             for target in (dtypes.natural(method, dtype), dtype):
                 for kernel in (2, 3, 15, 31, 100, 255):
                     plan = Window(kernel, padding=kernel // 2).plan((kernel, kernel))
-                    tasks = recipes.resolve(method, dtype, target, plan, (1, 1), "even").tasks
-                    assert {(task.fold, task.types) for task in tasks} <= warmed.keys()
+                    recipe = recipes.resolve(method, dtype, target, plan, (1, 1), "even", indexed=method.extreme)
+                    assert {task.kernel for task in recipe.work} <= warmed
 
 
 def test_warming_compiles_what_is_missing_once(cli, folder, filled, monkeypatch):
@@ -131,10 +131,10 @@ def test_warming_compiles_what_is_missing_once(cli, folder, filled, monkeypatch)
 
     compiled._kernel.cache_clear()  # noqa: SLF001 -- forget what other tests compiled in this process
     shutil.copytree(filled, folder)
-    some = dict.fromkeys([kernel_of("max"), kernel_of("min")])
+    some = [kernel_of("max"), kernel_of("min")]
     monkeypatch.setattr(recipes, "kernels", lambda: some)
     assert cli("cache", "warm").err.count(": kept\n") == 1
     kept = cache.contents()
-    assert set(kept) == {cache.name(fold, types) for fold, types in some}
+    assert set(kept) == {kernel.name for kernel in some}
     assert cli("cache", "warm").err.count(": kept\n") == 2
     assert cache.contents() == kept

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import cache, exchanges, filters, histograms, kernels, machine
+from poolcli.core import argmax, cache, exchanges, filters, histograms, kernels, machine
 from poolcli.core.kernels import Pointer
 from poolcli.errors import warn_once
 
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
     from poolcli.core.kernels import Kernel
 
-TEMPLATES: dict[str, Any] = {"fold": kernels, "exchanges": exchanges, "histograms": histograms, "filters": filters}
+TEMPLATES: dict[str, Any] = {
+    "fold": kernels,
+    "exchanges": exchanges,
+    "histograms": histograms,
+    "filters": filters,
+    "argmax": argmax,
+}
 
 _compiling = threading.Lock()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from poolcli.core import dtypes, steps
-from poolcli.core.places import winners
 from poolcli.core.slabs import Slab, fold_axes
+from poolcli.core.winners import winners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,11 +40,15 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
     plan, order, lead, recipe = outline.plan, outline.layout.order, outline.layout.lead, outline.recipe
     x, y = inputs["values"].transpose(order), outputs["values"].transpose(order)
     told = {name: array.transpose(order) for name, array in outputs.items() if name in ALSO}
-    if recipe.fused and not told and (lead == 0 or (x.flags.c_contiguous and y.flags.c_contiguous)):
-        x, y, lead = x.reshape(-1, *x.shape[lead:]), y.reshape(-1, *y.shape[lead:]), 1
-        if plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y):
+    if recipe.fused and (lead == 0 or all(each.flags.c_contiguous for each in (x, y, *told.values()))):
+        x, y = x.reshape(-1, *x.shape[lead:]), y.reshape(-1, *y.shape[lead:])
+        told, lead = {name: array.reshape(y.shape) for name, array in told.items()}, 1
+        if plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y) and told.keys() <= {"indices"}:
             slab = Slab(x, plan, ready, 0, plan.axes[0].out, 0)
             fold_axes(slab, recipe.tasks, ready.folders(recipe), x, y)
+            for array in told.values():
+                slab = replace(slab, x=x.reshape(*x.shape[: 1 + len(plan.axes)], -1))
+                winners(slab, largest=recipe.step == "largest", into=array)
             return
     shape = inputs["values"].shape
     weights = np.broadcast_to(inputs["weights"], shape).transpose(order) if "weights" in inputs else None
@@ -95,7 +100,8 @@ def _told(outline: Outline, slab: Slab, name: str, lacking: Any) -> Array:
     """Return what is told of the windows of a slab, some of which are *lacking* elements."""
     found = slab.valid if name == "valid" else lacking
     if name == "indices":
-        found = np.where(lacking, -1, winners(slab, largest=outline.recipe.step == "largest"))
+        places = winners(slab, largest=outline.recipe.step == "largest")
+        found = places if lacking is False else np.where(lacking, -1, places)
     return np.broadcast_to(found, (len(slab.x), *slab.outs, slab.x.shape[-1]))
 
 

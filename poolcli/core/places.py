@@ -1,4 +1,4 @@
-"""Where the largest and the smallest values stand, as several libraries count, and the way back."""
+"""How several libraries count the places of values, and the way back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from poolcli.core.layouts import Layout
     from poolcli.core.methods import Method
-    from poolcli.core.slabs import Slab
 
     Array = NDArray[Any]
 
@@ -31,30 +30,13 @@ def check(method: Method, window: Window) -> None:
         )
 
 
-def winners(slab: Slab, *, largest: bool) -> Array:
-    """Return where each window's extreme stands in its plane, counted in scan order.
-
-    The first of equals wins, and the last NaN over everything; a window without an element that counts has -1.
-    """
-    lengths = slab.x.shape[1:-1]
-    at = np.arange(prod(lengths)).reshape(1, *lengths, 1) + slab.low * prod(lengths[1:])
-    if slab.weights is not None:
-        at = np.where(slab.weights > 0, at, -1)
-    shape = len(slab.x), *slab.outs, slab.x.shape[-1]
-    best, found = np.zeros(shape, slab.x.dtype), np.full(shape, -1)
-    beats = np.greater if largest else np.less
-    for value, place in zip(slab.taps(slab.x, 0), slab.taps(at, -1), strict=True):
-        better = (place >= 0) & ((found < 0) | beats(value, best) | (value != value))  # noqa: PLR0124 -- NaN alone
-        np.copyto(best, value, where=better)
-        np.copyto(found, place, where=better)
-    return found
-
-
 def counted(found: Array, index_layout: str, layout: Layout, shape: tuple[int, ...]) -> Array:
     """Return indices *found* in the planes of an input of *shape* as a library counts.
 
     torch counts in each plane, onnx through all of them, tf through one picture whose channels come last.
     """
+    if index_layout == "torch":
+        return found
     factor, first = _counting(index_layout, layout, shape)
     return np.where(found < 0, -1, found * factor + first)
 

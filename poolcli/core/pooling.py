@@ -222,10 +222,11 @@ def outline(
     rounding: str = "even",
     missing: Missing = PLAIN,
     weighed: bool = False,
+    indexed: bool = False,
 ) -> Outline:
     """Return what pooling an array of *shape* and *dtype* would give; *asked* is the dtype wanted for the result.
 
-    *weighed*: there are weights.
+    *weighed*: there are weights. *indexed*: told is where results stand.
     """
     one_of("rounding", rounding, tuple(dtypes.ROUNDINGS))
     resolved = layouts.resolve(layout, shape)
@@ -236,8 +237,9 @@ def outline(
     ordered = [shape[axis] for axis in resolved.order]
     planes, channels = prod(ordered[: resolved.lead]), prod(ordered[resolved.lead + len(resolved.pooled) :])
     recipe = recipes.resolve(
-        method, dtype, target, plan, (planes, channels), rounding, weighed=weighed or missing.asked
-    )
+        method, dtype, target, plan, (planes, channels), rounding,
+        weighed=weighed or missing.asked, indexed=indexed,
+    )  # fmt: skip
     pooled = resolved.replaced(shape, plan.out)
     if method.parts:
         pooled = resolved.stacked(pooled, len(method.parts))
@@ -271,6 +273,7 @@ def run(
     outlined = outline(
         source.shape, native, method, window,
         layout=layout, asked=dtype, rounding=rounding, missing=missing, weighed=weights is not None,
+        indexed="indices" in also,
     )  # fmt: skip
     resolved, plan = outlined.layout, outlined.plan
     if "indices" in also:
@@ -278,7 +281,7 @@ def run(
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
     result = _checked(out, source, outlined.shape, outlined.dtype)
-    told = {name: np.zeros(outlined.shape, execution.ALSO[name]) for name in also}
+    told = {name: np.empty(outlined.shape, execution.ALSO[name]) for name in also}
     if method.joins:
         how: dict[str, Any] = {"engine": engine, "threads": threads, "ahead": ahead, "rounding": rounding}
         how |= {"layout": resolved.letters, "weights": weights, "missing": missing}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, select, taps
+from poolcli.core import dtypes, select, taps, winners
 from poolcli.core.axes import Axis, Plan
 from poolcli.core.kernels import NARROW, QUICK, Kernel
 from poolcli.core.methods import METHODS, Chain, Concat, Fold, Step
@@ -86,7 +86,7 @@ class Recipe:
     step, value
         Otherwise the function of `steps`, and the method's value.
     gathered
-        Windows that *step* gathers by a kernel of its own.
+        Windows that are gathered by a kernel of its own.
     spread
         How many times the elements of a slab its windows hold, where a step gathers them.
     """
@@ -113,10 +113,12 @@ def resolve(
     rounding: str,
     *,
     weighed: bool = False,
+    indexed: bool = False,
 ) -> Recipe:
     """Return how *method* pools native *dtype* into *target*; *size* is planes and interleaved channels.
 
-    Where it joins others, they are resolved when they run. *weighed*: not every element counts as one.
+    Where it joins others, they are resolved when they run. *weighed*: not every element counts as one. *indexed*: told
+    is where results stand.
     """
     kind = method.recipe
     if isinstance(kind, (Chain, Concat)):
@@ -124,7 +126,8 @@ def resolve(
     even = rounding == "even" or target.kind == "f" or method.result != "mean"
     if isinstance(kind, Fold) and plan.regular and isinstance(plan.divisor, str) and even and not weighed:
         types = dtypes.arithmetic(kind, method.result, dtype, target, plan.count)
-        return Recipe(tasks(kind, types, plan, *size), kind.step, fused=True)
+        own = winning(dtype, plan, size) if indexed else ()
+        return Recipe(tasks(kind, types, plan, *size), kind.step, fused=True, gathered=own)
     asked: list[Task] = []
     if isinstance(kind, Step) and plan.regular:
         for combine in kind.combines:
@@ -143,6 +146,13 @@ def gathering(kind: str, dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]
         return (Gathering(taps.KERNEL, 6e-9 * elements * sum(axis.kernel for axis in plan.axes), 8),)
     kernel = select.kernel(dtype, plan) if kind == "order" else None
     return () if kernel is None else (Gathering(kernel, 1.5e-8 * elements * plan.taps, dtype.itemsize),)
+
+
+def winning(dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]) -> tuple[Gathering, ...]:
+    """Return what finds where extremes stand, if a kernel can."""
+    kernel = winners.kernel(dtype, plan)
+    seconds = 1e-8 * prod(size) * prod(plan.out) * plan.taps
+    return () if kernel is None else (Gathering(kernel, seconds, kernel.types[0].itemsize),)
 
 
 def tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int) -> tuple[Task, ...]:
@@ -168,6 +178,7 @@ def kernels() -> list[Kernel]:
             for target in (dtypes.natural(method, dtype), dtype):
                 for count in (2, 2**8, 2**12, 2**16 - 1):
                     axis = Axis(count, count, count, 1, 0, 0, 1)
-                    recipe = resolve(method, dtype, target, Plan((ONE, axis)), (1, 1), "even")
+                    plan = Plan((ONE, axis))
+                    recipe = resolve(method, dtype, target, plan, (1, 1), "even", indexed=method.extreme)
                     found |= {task.kernel: None for task in recipe.work}
     return list(found)
