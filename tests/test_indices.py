@@ -93,6 +93,32 @@ def test_indices_are_the_oracles_for_every_layout_view_and_slab(method, engine, 
     np.testing.assert_array_equal(values.transpose(back)[there], taken[there])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
+@pytest.mark.parametrize(
+    ("shape", "layout"), [((3, 9, 1500), "CHW"), ((9, 700, 3), "HWC"), ((9, 300, 17), "HWC"), ((5000,), "L")]
+)
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel": 2},
+        {"kernel": 3, "stride": 2, "padding": 1},
+        {"kernel": 3, "stride": 1, "padding": (2, 0), "dilation": 2},
+        {"kernel": 4, "stride": 3, "dilation": 2, "ceil": True},
+        {"kernel": 2, "stride": 5, "padding": 1, "ceil": True},
+    ],
+    ids=str,
+)
+def test_strips_of_long_rows_and_threads_change_no_index_and_no_value(window, shape, layout, dtype):
+    x = speckled(shape, dtype, 7)
+    if layout == "L" and isinstance(window.get("padding"), tuple):
+        window = window | {"padding": 2}
+    for method in ("max", "min"):
+        expected = poolcli.pool(x, method, **window, layout=layout, indices=True, engine="numpy")
+        found = poolcli.pool(x, method, **window, layout=layout, indices=True, engine="numba", threads=3)
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found[0], expected[0])
+
+
 @pytest.mark.parametrize(
     "target", [{"to": (3, 4)}, {"to": (2, 7)}, {"to": (4, 5), "to_rule": "fractional", "kernel": (2, 3)}], ids=str
 )

@@ -9,13 +9,14 @@ import numpy as np
 
 from poolcli.core.kernels import Pointer
 
-# What *geometry* holds, in elements and output positions; `places` fills it. FIRST is the index of the first element
-# of x in its plane. Where a name ends in AT begins a list: the offsets of each output's rows (-1: there is none),
-# phases, and for each column of a window where its pixels are taken to and how far it is from the first.
+# What *geometry* holds, in elements and output positions; `winners` fills it. VALUES: they are wanted, too; FIRST: the
+# index of the first element of x in its plane. Where a name ends in AT begins a list: the offsets of each output's rows
+# (-1: there is none), phases, and where the pixels of each column of a window are taken to.
 (
     X_PLANE, OUT_PLANE, OUT_ROW, OUTS, ROW_TAPS, CHANNELS, COLUMNS, COL_TAPS, COL_STRIDE, COL_STEP, COL_BEFORE,
-    OUT_COLUMNS, INNER, INNER_END, TILE, GRAIN, BEST, LARGEST, FIRST, PHASES, ROWS_AT, PHASES_AT, TAPS_AT, FIELDS,
-) = range(24)  # fmt: skip
+    OUT_COLUMNS, INNER, INNER_END, TILE, GRAIN, BEST, LARGEST, VALUES, FIRST, PHASES,
+    ROWS_AT, PHASES_AT, TAPS_AT, FIELDS,
+) = range(25)  # fmt: skip
 
 PHASE, PIXELS, TO, PHASE_FIELDS = range(4)
 
@@ -72,6 +73,11 @@ def keep(work, best, marks, tap, mark, largest, n):
             marks[j] = mark if better else kept
 
 
+def put_row(values, to, work, best, n):
+    for j in range(n):
+        values[to + j] = work[best + j]
+
+
 def put_marks(out, to, marks, ramp, index, n):
     for j in range(n):
         out[to + j] = index + marks[j] + ramp[j]
@@ -80,7 +86,7 @@ def put_marks(out, to, marks, ramp, index, n):
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
-def find_singly(x, out, geometry, row_at, origin, put, left, right):
+def find_singly(x, out, values, geometry, row_at, origin, put, left, right):
     """Compare the elements of each of the windows [left, right) of a row."""
     channels = geometry[CHANNELS]
     for i in range(left * channels, right * channels):
@@ -96,6 +102,8 @@ def find_singly(x, out, geometry, row_at, origin, put, left, right):
                     if found < 0 or better or value != value:  # noqa: PLR0124 -- NaN alone
                         best, found = value, geometry[FIRST] + row // channels + column
         out[put + i] = found
+        if geometry[VALUES] != 0:
+            values[put + i] = best
 
 
 def take_row(x, work, geometry, at, n):
@@ -113,7 +121,7 @@ def take_row(x, work, geometry, at, n):
         take(work, geometry[phase + TO] + paired * channels, x, begins, stride, channels, many)
 
 
-def find_together(x, out, work, marks, ramp, geometry, row_at, at, put, index, n):
+def find_together(x, out, values, work, marks, ramp, geometry, row_at, at, put, index, n):
     """Compare the elements of *n* windows side by side, whose first columns begin at *at* and count from *index*."""
     channels, grain, top = geometry[CHANNELS], geometry[GRAIN], -1
     size = (n * channels + grain - 1) // grain * grain  # past it nothing is used
@@ -130,9 +138,11 @@ def find_together(x, out, work, marks, ramp, geometry, row_at, at, put, index, n
                     mark = (row - top) // channels + c * geometry[COL_STEP]
                     keep(work, geometry[BEST], marks, tap, type(marks[0])(mark), geometry[LARGEST] != 0, size)
     put_marks(out, put, marks, ramp, index + top // channels, n * channels)
+    if geometry[VALUES] != 0:
+        put_row(values, put, work, geometry[BEST], n * channels)
 
 
-LOOPS = (count_pixels, take, take_pairs, begin, keep, put_marks)
+LOOPS = (count_pixels, take, take_pairs, begin, keep, put_marks, put_row)
 PARTS = (find_singly, take_row, find_together)
 
 
@@ -140,13 +150,13 @@ def arguments(value, mark):
     """Return what the kernel's arguments are."""
     whole = np.dtype(np.int64)
     marks = Pointer(mark)
-    return (Pointer(value), Pointer(whole), Pointer(value), marks, marks, Pointer(whole), whole, whole)
+    return (Pointer(value), Pointer(whole), Pointer(value), Pointer(value), marks, marks, Pointer(whole), whole, whole)
 
 
 def template():
     """Return the kernel."""
 
-    def kernel(x, out, work, marks, ramp, geometry, first, last):
+    def kernel(x, out, values, work, marks, ramp, geometry, first, last):
         """Go through the units [first, last): outputs of all pooled axes but the last, of planes, counted through."""
         outs, taps, channels, stride = geometry[OUTS], geometry[ROW_TAPS], geometry[CHANNELS], geometry[COL_STRIDE]
         count_pixels(ramp, stride, channels, geometry[TILE])
@@ -161,13 +171,13 @@ def template():
                 rows += geometry[row_at + r] >= 0
             if rows == 0:
                 left = right
-            find_singly(x, out, geometry, row_at, origin, put, 0, left)
+            find_singly(x, out, values, geometry, row_at, origin, put, 0, left)
             while left < right:
                 n = min(right - left, geometry[TILE])
                 column = left * stride - geometry[COL_BEFORE]
                 at, to, index = origin + column * channels, put + left * channels, geometry[FIRST] + column
-                find_together(x, out, work, marks, ramp, geometry, row_at, at, to, index, n)
+                find_together(x, out, values, work, marks, ramp, geometry, row_at, at, to, index, n)
                 left += n
-            find_singly(x, out, geometry, row_at, origin, put, right, geometry[OUT_COLUMNS])
+            find_singly(x, out, values, geometry, row_at, origin, put, right, geometry[OUT_COLUMNS])
 
     return kernel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from poolcli.core import dtypes, steps
 from poolcli.core.slabs import Slab, fold_axes
-from poolcli.core.winners import winners
+from poolcli.core.winners import find, winners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,12 +43,12 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
         x, y = x.reshape(-1, *x.shape[lead:]), y.reshape(-1, *y.shape[lead:])
         told, lead = {name: array.reshape(y.shape) for name, array in told.items()}, 1
         if plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y) and told.keys() <= {"indices"}:
-            slab = Slab(x, plan, ready, 0, plan.axes[0].out, 0)
-            fold_axes(slab, recipe.tasks, ready.folders(recipe), x, y)
-            for array in told.values():
-                slab = replace(slab, x=x.reshape(*x.shape[: 1 + len(plan.axes)], -1))
-                winners(slab, largest=recipe.step == "largest", into=array)
-            return
+            slab = Slab(x.reshape(*x.shape[: 1 + len(plan.axes)], -1), plan, ready, 0, plan.axes[0].out, 0)
+            if not told:
+                fold_axes(slab, recipe.tasks, ready.folders(recipe), x, y)
+                return
+            if find(slab, told["indices"], y, largest=recipe.step == "largest"):
+                return
     shape = inputs["values"].shape
     weights = np.broadcast_to(inputs["weights"], shape).transpose(order) if "weights" in inputs else None
     if lead == 0:

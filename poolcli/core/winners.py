@@ -37,19 +37,25 @@ def exact(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64)
 
 
-def winners(slab: Slab, *, largest: bool, into: Array | None = None) -> Array:
-    """Return where each window's extreme stands in its plane, counted in scan order; *into* an array if given.
+def winners(slab: Slab, *, largest: bool) -> Array:
+    """Return where each window's extreme stands in its plane, counted in scan order.
 
     The first of equals wins, and the last NaN over everything; a window without an element that counts has -1.
     """
-    found = np.empty((len(slab.x), *slab.outs, slab.x.shape[-1]), np.int64) if into is None else into
+    found = np.empty((len(slab.x), *slab.outs, slab.x.shape[-1]), np.int64)
+    return found if find(slab, found, largest=largest) else _compared(slab, largest=largest)
+
+
+def find(slab: Slab, found: Array, values: Array | None = None, *, largest: bool) -> bool:
+    """Write the same, and the values themselves if given, into contiguous arrays; return whether a kernel could."""
     chosen = kernel(slab.x.dtype, slab.plan) if slab.weights is None else None
     call = slab.ready.kernel(chosen)
     if call is None or chosen is None:
-        found[...] = _compared(slab, largest=largest).reshape(found.shape)
-    else:
-        _called(slab, call, chosen, found, largest=largest)
-    return found
+        return False
+    if values is not None and (values.dtype != chosen.types[0] or not slab.there.all()):
+        return False
+    _find(slab, call, chosen, (found, values), largest=largest)
+    return True
 
 
 def _compared(slab: Slab, *, largest: bool) -> Array:
@@ -67,19 +73,24 @@ def _compared(slab: Slab, *, largest: bool) -> Array:
     return found
 
 
-def _called(slab: Slab, call: Any, chosen: Kernel, found: Array, *, largest: bool) -> None:
-    k, axis, (value, mark) = argmax, slab.plan.axes[-1], chosen.types
+def _find(slab: Slab, call: Any, chosen: Kernel, into: tuple[Array, Array | None], *, largest: bool) -> None:
+    k, axis, (value, mark), (found, values) = argmax, slab.plan.axes[-1], chosen.types, into
     x = (slab.x ^ np.uint64(2**63)).view(np.int64) if slab.x.dtype == np.uint64 else slab.x
     x = np.require(x, value, ["C", "A"])
     rows, channels = units.rows(slab), x.shape[-1]
     size, width, fields = _strip(axis, channels, value.itemsize)
+    row = axis.out * channels
     fields = fields | {
-        k.X_PLANE: x[0].size, k.OUT_PLANE: found[0].size, k.OUT_ROW: axis.out * channels, k.OUTS: len(rows),
-        k.ROW_TAPS: rows.shape[1], k.LARGEST: largest, k.ROWS_AT: rows,
+        k.X_PLANE: x[0].size, k.OUT_PLANE: len(rows) * row, k.OUT_ROW: row, k.OUTS: len(rows), k.ROWS_AT: rows,
+        k.ROW_TAPS: rows.shape[1], k.LARGEST: largest, k.VALUES: values is not None,
         k.FIRST: slab.low * prod(x.shape[2:-1]) if len(slab.outs) > 1 else 0,
     }  # fmt: skip
     geometry = units.vector(fields, k.FIELDS)
-    arrays = lambda: (x, found, np.empty(size, value), np.empty(width, mark), np.empty(width, mark), geometry)  # noqa: E731
+
+    def arrays() -> tuple[Array, ...]:
+        marks, ramp = np.empty((2, width), mark)
+        return x, found, x if values is None else values, np.empty(size, value), marks, ramp, geometry
+
     seconds = 3e-10 * found.size * slab.plan.taps
     units.share(call, arrays, len(x) * len(rows), seconds, slab.ready.threads)
 
