@@ -149,11 +149,11 @@ def pool(
         source,
         method_,
         window,
-        layout=layout or guest.layout,
+        layout=guest.layout if layout is None else layout,
         dtype=None if dtype is None else dtypes.named(dtype),
         rounding=rounding,
         out=out,
-        weights=_weights(weights, mask, source.shape, layout or guest.layout),
+        weights=_weights(weights, mask, source.shape, guest.layout if layout is None else layout),
         missing=missing,
         also=("lacking",) * (guest.mask is not None) + ("indices",) * indices,
         engine=engine,
@@ -322,7 +322,8 @@ def _chained(source: Array, chain: Chain, window: Window, result: Array, how: di
     first, then = map(methods.lookup, (chain.first, chain.then))
     missing, same = how["missing"], Window(window.kernel, 1, "same", window.dilation)
     also = ("lacking",) if how["weights"] is not None or missing.asked else ()
-    between = run(source, first, same, also=also, **how | {"missing": replace(missing, empty=0)})
+    blank = replace(missing, empty=0) if also else missing
+    between = run(source, first, same, also=also, **how | {"missing": blank})
     weights = ~between.also["lacking"] if also else None
     how |= {"weights": weights, "missing": replace(PLAIN, empty=missing.empty)}
     done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
@@ -334,7 +335,7 @@ def _beside(source: Array, method: Method, window: Window, targets: list[Array],
     seconds: dict[str, float] = {}
     for part, target in zip(method.parts, targets, strict=True):
         done = run(source, part, window, dtype=target.dtype, out=target, **how)
-        seconds = added(done.seconds, seconds)
+        seconds = added(seconds, done.seconds)
     return replace(done, seconds=seconds)
 
 
