@@ -98,7 +98,7 @@ class Method:
     parameter
         The value it takes.
     suits
-        The data that it is for, where not for all.
+        The data that it is for.
     also
         What others call it: not accepted, but led to the name.
     reflects
@@ -117,7 +117,7 @@ class Method:
     torch: str = ""
     source: str = ""
     parameter: Parameter | None = None
-    suits: str = ""
+    suits: str = "quantities, not labels"
     also: tuple[str, ...] = ()
     reflects: bool = False
     nests: bool = False
@@ -263,7 +263,9 @@ _ROWS = (
         "range", "largest value less the smallest", "max x - min x", Step("joined", "difference"), "extent",
         torch="MaxPool2d(x) + MaxPool2d(-x)", also=("ptp", "gradient", "extent"), nests=True,
     ),
-    Method("prod", "product", "prod x", Step("sums", "product"), "sum", also=("product",), nests=True),
+    Method(
+        "prod", "product", "prod x", Step("sums", "product"), "sum", source="NumPy prod", also=("product",), nests=True,
+    ),
     Method(
         "soft", "mean weighed by exponentials", "sum x exp(B x) / sum exp(B x)",
         Step("sums", "softmax_mean", ("larger", "add")), source="Stergiou, Poppe, Kalliatakis 2021 (SoftPool)",
