@@ -248,8 +248,7 @@ def test_an_interrupted_run_keeps_what_is_done(cli, monkeypatch):
     ],
 )
 def test_an_option_whose_package_is_missing_names_the_extra(cli, monkeypatch, option, package, extra):
-    found = request.find_spec
-    monkeypatch.setattr(request, "find_spec", lambda name: None if name == package else found(name))
+    monkeypatch.setattr(request, "find_spec", lambda name: None if name == package else name)
     done = cli("bench", *TINY, f"--{option}", "old.html" if option == "html" else "old.svg")
     assert (done.code, done.out) == (2, b"")
     assert done.err == f"error: {option} must have {package} installed\nhint: pip install 'poolcli[{extra}]'\n"

@@ -103,12 +103,20 @@ def test_a_kernel_of_one_takes_every_stride_th_element(pooling):
         np.testing.assert_array_equal(result, array[:: window["stride"][0], :: window["stride"][1]])
 
 
+def same_but_for_order(result, expected, method):
+    """Compare bits; squares past 2^53 are rounded as they are added, so that their order shows in the last one."""
+    if method == "l2":
+        np.testing.assert_allclose(result, expected, rtol=2 * np.finfo("f8").eps if result.dtype == "f8" else 3e-7)
+    else:
+        np.testing.assert_array_equal(result, expected)
+
+
 @law
 @given(poolings(), st.sampled_from(("max", "min", "avg", "sum", "l2")))
 def test_transposing_the_input_and_the_window_transposes_the_result(pooling, method):
     array, window = pooling
     turned = {name: each[::-1] if isinstance(each, tuple) else each for name, each in window.items()}
-    np.testing.assert_array_equal(pool(array.T, method, turned), pool(array, method, window).T)
+    same_but_for_order(pool(array.T, method, turned), pool(array, method, window).T, method)
 
 
 @law
@@ -118,7 +126,7 @@ def test_flipping_the_input_and_its_padding_flips_the_result_of_stride_one(pooli
     plain = {**window, "stride": 1, "ceil": False}
     flipped = {**plain, "padding": tuple(pads[::-1] for pads in plain["padding"])}
     expected = pool(array, method, plain)[::-1, ::-1]
-    np.testing.assert_array_equal(pool(array[::-1, ::-1], method, flipped), expected)
+    same_but_for_order(pool(array[::-1, ::-1], method, flipped), expected, method)
 
 
 @law
