@@ -214,3 +214,23 @@ def sample(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
     values = rng.integers(low, high, shape, dtype=dtype, endpoint=True)
     values.flat[-1], values.flat[0] = high, low
     return values
+
+
+# What PyTorch's pages give: length, kernel, stride, padding before and after, dilation, ceil; and the number of windows
+WINDOW_COUNTS = [
+    ((5, 1, 2, 0, 0, 1, True), 3),
+    ((6, 1, 2, 0, 0, 1, True), 3),
+    ((7, 1, 2, 0, 0, 1, True), 4),
+    ((3, 2, 2, 1, 1, 1, False), 2),
+    ((4, 2, 2, 1, 1, 1, True), 3),
+    ((5, 2, 2, 1, 1, 1, True), 3),
+    ((2, 3, 3, 1, 1, 1, True), 1),
+    ((2, 1, 2, 0, 0, 1, True), 1),
+    ((4, 3, 3, 0, 0, 1, True), 2),
+    ((4, 3, 2, 1, 1, 1, True), 3),
+    ((1, 2, 2, 1, 1, 2, False), 1),
+    ((2, 2, 2, 1, 1, 2, True), 2),
+    ((32, 5, 3, 0, 0, 2, True), 9),
+    ((32, 5, 3, 0, 0, 2, False), 8),
+    ((9, 7, 3, 3, 3, 1, True), 4),
+]

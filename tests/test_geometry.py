@@ -9,7 +9,7 @@ from itertools import product
 
 import oracle
 import pytest
-from cases import WINDOWS
+from cases import WINDOW_COUNTS, WINDOWS
 
 from poolcli.core.geometry import Window
 from poolcli.errors import InputError, PoolError, UsageError
@@ -30,26 +30,7 @@ def facts(window, shape=(40, 41)):
     return [tuple(getattr(axis, name) for name in names) for axis in window.plan(shape).axes]
 
 
-@pytest.mark.parametrize(
-    ("window", "out"),
-    [
-        ((5, 1, 2, 0, 0, 1, True), 3),
-        ((6, 1, 2, 0, 0, 1, True), 3),
-        ((7, 1, 2, 0, 0, 1, True), 4),
-        ((3, 2, 2, 1, 1, 1, False), 2),
-        ((4, 2, 2, 1, 1, 1, True), 3),
-        ((5, 2, 2, 1, 1, 1, True), 3),
-        ((2, 3, 3, 1, 1, 1, True), 1),
-        ((2, 1, 2, 0, 0, 1, True), 1),
-        ((4, 3, 3, 0, 0, 1, True), 2),
-        ((4, 3, 2, 1, 1, 1, True), 3),
-        ((1, 2, 2, 1, 1, 2, False), 1),
-        ((2, 2, 2, 1, 1, 2, True), 2),
-        ((32, 5, 3, 0, 0, 2, True), 9),
-        ((32, 5, 3, 0, 0, 2, False), 8),
-        ((9, 7, 3, 3, 3, 1, True), 4),
-    ],
-)
+@pytest.mark.parametrize(("window", "out"), WINDOW_COUNTS)
 def test_output_length_follows_pytorch(window, out):
     assert plan_rows(oracle.Axis(*window)).out == out
 

@@ -479,6 +479,15 @@ def test_the_nodata_tag_of_a_raster_is_heeded(cli, tmp_path, raster):
     assert np.isnan(np.load(tmp_path / "small.npy")[0, 0])
 
 
+@pytest.mark.usefixtures("raster")
+@pytest.mark.parametrize(("option", "name"), [("--valid-count", "count.npy"), ("--indices", "where.npz")])
+def test_what_is_written_beside_is_named_when_it_cannot_be(cli, tmp_path, option, name):
+    (tmp_path / "file").write_text("no folder")
+    done = cli("pool", "dem.tif", "-k", 3, "-o", "small.npy", option, f"file/{name}")
+    assert (done.code, (tmp_path / "small.npy").exists()) == (4, False)
+    assert f"file/{name}: " in done.err
+
+
 def test_another_nodata_value_is_asked_for_in_place_of_the_tag(cli, tmp_path, raster):
     assert cli("pool", "dem.tif", "-m", "min", "-k", 3, "--nodata", "0", "-o", "small.npy").code == 0
     np.testing.assert_array_equal(np.load(tmp_path / "small.npy"), blocks(raster).min(-1))

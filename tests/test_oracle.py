@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import oracle_indices
 import pytest
-from cases import sample
+from cases import WINDOW_COUNTS, sample
 from goldens import UNPASSABLE, onnx_archive, onnx_goldens, onnx_unpooled, torch_goldens, torch_unpooled
 from numpy.lib.stride_tricks import sliding_window_view
 from refusals import REFUSALS, UNPOOL_REFUSALS
@@ -112,26 +112,7 @@ def test_the_oracles_quantiles_are_numpys(share, rule):
 # What the reference pages of the field give as numbers.
 
 
-@pytest.mark.parametrize(
-    ("window", "count"),
-    [
-        ((5, 1, 2, 0, 0, 1, True), 3),
-        ((6, 1, 2, 0, 0, 1, True), 3),
-        ((7, 1, 2, 0, 0, 1, True), 4),
-        ((3, 2, 2, 1, 1, 1, False), 2),
-        ((4, 2, 2, 1, 1, 1, True), 3),
-        ((5, 2, 2, 1, 1, 1, True), 3),
-        ((2, 3, 3, 1, 1, 1, True), 1),
-        ((2, 1, 2, 0, 0, 1, True), 1),
-        ((4, 3, 3, 0, 0, 1, True), 2),
-        ((4, 3, 2, 1, 1, 1, True), 3),
-        ((1, 2, 2, 1, 1, 2, False), 1),
-        ((2, 2, 2, 1, 1, 2, True), 2),
-        ((32, 5, 3, 0, 0, 2, True), 9),
-        ((32, 5, 3, 0, 0, 2, False), 8),
-        ((9, 7, 3, 3, 3, 1, True), 4),
-    ],
-)
+@pytest.mark.parametrize(("window", "count"), WINDOW_COUNTS)
 def test_the_number_of_windows_is_pytorchs(window, count):
     assert oracle.window_count(oracle.Axis(*window)) == count
 

@@ -62,9 +62,9 @@ class Buffers:
         rows, columns = (axis.trimmed() for axis in plan.axes)
         tile, self.width = columns.out, (columns.out - 1) * columns.stride + columns.reach + 1
         fields = bands._columns(self.task, columns, tile, self.width)  # noqa: SLF001 -- what a kernel is told
-        (chain,) = rows.chains()
+        (phase,) = rows.phases()
         self.out = np.zeros(plan.out, x.dtype)
-        part = bands._rows(self.task, chain, 1, fields)  # noqa: SLF001
+        part = bands._rows(self.task, phase, 1, fields)  # noqa: SLF001
         self.geometry = part.geometry(
             (*[x.nbytes, x.strides[0]], *[self.out.nbytes, self.out.strides[0]]), 0, rows.out, (1,)
         )

@@ -51,7 +51,7 @@ def take_pairs(work, evens, odds, x, at, channels, n):
                 work[odds + 3 * j + e] = x[at + 6 * j + 3 + e]
 
 
-def begin(work, best, marks, first, mark, n):
+def start_row(work, best, marks, first, mark, n):
     for j in range(n):
         work[best + j] = work[first + j]
         marks[j] = mark
@@ -133,7 +133,7 @@ def find_together(x, out, values, work, marks, ramp, geometry, row_at, at, put, 
                 tap = geometry[geometry[TAPS_AT] + c]
                 if top < 0:
                     top = row
-                    begin(work, geometry[BEST], marks, tap, 0, size)
+                    start_row(work, geometry[BEST], marks, tap, 0, size)
                 else:
                     mark = (row - top) // channels + c * geometry[COL_STEP]
                     keep(work, geometry[BEST], marks, tap, type(marks[0])(mark), geometry[LARGEST] != 0, size)
@@ -142,7 +142,7 @@ def find_together(x, out, values, work, marks, ramp, geometry, row_at, at, put, 
         put_row(values, put, work, geometry[BEST], n * channels)
 
 
-LOOPS = (count_pixels, take, take_pairs, begin, keep, put_marks, put_row)
+LOOPS = (count_pixels, take, take_pairs, start_row, keep, put_marks, put_row)
 PARTS = (find_singly, take_row, find_together)
 
 

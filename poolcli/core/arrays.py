@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from poolcli.core.axes import Axis, Chain
+    from poolcli.core.axes import Axis, Phase
     from poolcli.core.recipes import Task
 
     Array = NDArray[Any]
@@ -40,13 +40,13 @@ def run(task: Task) -> Folder:
 
     def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
         finish = _finished(task, outer)
-        for planes, chain, t, until in _bands(x, rows, first, first + out.shape[1]):
-            start, stop = chain.axis.inputs(t, until)
-            at = chain.offset + start * rows.dilation - low
+        for planes, phase, t, until in _bands(x, rows, first, first + out.shape[1]):
+            start, stop = phase.axis.inputs(t, until)
+            at = phase.offset + start * rows.dilation - low
             taps = slice(at, at + (stop - start - 1) * rows.dilation + 1, rows.dilation) if stop > start else slice(0)
-            folded = fold_rows(lift(x[planes, taps]), chain.axis, (t, until), combine, blank)
+            folded = fold_rows(lift(x[planes, taps]), phase.axis, (t, until), combine, blank)
             folded = fold_columns(folded, columns, task.channels, combine, blank, idempotent=idempotent)
-            o = slice(chain.first + t * chain.step, chain.first + (until - 1) * chain.step + 1, chain.step)
+            o = slice(phase.first + t * phase.step, phase.first + (until - 1) * phase.step + 1, phase.step)
             out[planes, o.start - first : o.stop - first : o.step] = finish(folded, planes, o)
 
     def quiet(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
@@ -98,16 +98,16 @@ def _lifted(task: Task) -> Callable[[Array], Array]:
     return lift if task.fold.lift == "same" else lambda raw: lift(raw.astype(task.types.accumulator))
 
 
-def _bands(x: Array, rows: Axis, first: int, last: int) -> Iterator[tuple[slice, Chain, int, int]]:
-    """Part the outputs ``[first, last)`` of all planes into bands: planes, chain, and the chain's outputs."""
+def _bands(x: Array, rows: Axis, first: int, last: int) -> Iterator[tuple[slice, Phase, int, int]]:
+    """Part the outputs ``[first, last)`` of all planes into bands: planes, phase, and the phase's outputs."""
     width = x.shape[2] or 1
-    for chain in rows.chains():
-        start, stop = (-(-(end - chain.first) // chain.step) for end in (first, last))
-        height = max(1, (BAND // width - rows.kernel) // chain.axis.stride)
-        together = max(1, BAND // (width * max(1, (stop - start) * chain.axis.stride)))
+    for phase in rows.phases():
+        start, stop = (-(-(end - phase.first) // phase.step) for end in (first, last))
+        height = max(1, (BAND // width - rows.kernel) // phase.axis.stride)
+        together = max(1, BAND // (width * max(1, (stop - start) * phase.axis.stride)))
         for p in range(0, x.shape[0], together):
             for t in range(start, stop, height):
-                yield slice(p, p + together), chain, t, min(t + height, stop)
+                yield slice(p, p + together), phase, t, min(t + height, stop)
 
 
 def fold_spans(

@@ -21,7 +21,7 @@ class Run(NamedTuple):
     divisor: int
 
 
-class Chain(NamedTuple):
+class Phase(NamedTuple):
     """Every *step*-th output of a dilated axis, from *first* on: together they are an axis without dilation.
 
     Its elements are the input's ``[offset :: axis-dilation]``; `axis` speaks of those.
@@ -104,7 +104,7 @@ class Axis:
         low = max(0, self.span(start)[0])
         return low, max(low, min(self.length, self.span(stop - 1)[1]))
 
-    def chains(self) -> Iterator[Chain]:
+    def phases(self) -> Iterator[Phase]:
         """Part the outputs so that each part sees an axis without dilation."""
         step = self.dilation
         shared = gcd(self.stride, step)
@@ -115,7 +115,7 @@ class Axis:
             offset = start + padded * step
             length = max(0, -(-(self.length - offset) // step))
             out = len(range(first, self.out, apart))
-            yield Chain(first, apart, offset, Axis(length, self.kernel, self.stride // shared, 1, padded, 0, out))
+            yield Phase(first, apart, offset, Axis(length, self.kernel, self.stride // shared, 1, padded, 0, out))
 
 
 @dataclass(frozen=True, slots=True)

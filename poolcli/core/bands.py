@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from poolcli.core.arrays import Folder
-    from poolcli.core.axes import Axis, Chain
+    from poolcli.core.axes import Axis, Phase
     from poolcli.core.recipes import Task
 
     Array = NDArray[Any]
@@ -29,14 +29,14 @@ STRIP = 2**18  # bytes of the work buffers of one strip of columns: they stay in
 
 
 class _Rows(NamedTuple):
-    """One chain of rows.
+    """One phase of rows.
 
     *geometry* returns the kernel's for a call: the strides of its arrays in bytes, the first and last output of the
-    chain, and the counts of outer axes. Bands begin at multiples of *grain*, where blocks do: no suffixes are folded
+    phase, and the counts of outer axes. Bands begin at multiples of *grain*, where blocks do: no suffixes are folded
     twice.
     """
 
-    chain: Chain
+    phase: Phase
     grain: int
     geometry: Callable[..., Array]
 
@@ -45,11 +45,11 @@ def run(task: Task, most: int) -> Folder:
     """Return what folds arrays, as `arrays.run` does, on up to *most* threads."""
     call, types = compiled.kernel(task.kernel), task.types
     rows, columns = task.rows.trimmed(), task.columns.trimmed()
-    chains = list(rows.chains())
-    suffixes = max((chain.axis.kernel + 1 for chain in chains if _block(chain.axis)), default=0)
+    phases = list(rows.phases())
+    suffixes = max((phase.axis.kernel + 1 for phase in phases if _block(phase.axis)), default=0)
     tile, width = _strip(task, suffixes, columns)
     fields = _columns(task, columns, tile, width)
-    parts = [_rows(task, chain, rows.dilation, fields) for chain in chains]
+    parts = [_rows(task, phase, rows.dilation, fields) for phase in phases]
     each = task.compiled_seconds / (task.planes * task.rows.out)
     scalars = (arrays.identity(arrays.step(task), types.accumulator).item(), types.closing.type(1).item())
     size = (kernels.SUFFIXES + suffixes) * width
@@ -58,13 +58,13 @@ def run(task: Task, most: int) -> Folder:
     def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
         x_at, out_at, strides = _address(x), _address(out), (*x.strides[:2], *out.strides[:2])
         for part in parts:
-            chain = part.chain
-            begin, end = (-(-(o - chain.first) // chain.step) for o in (first, first + out.shape[1]))
+            phase = part.phase
+            begin, end = (-(-(o - phase.first) // phase.step) for o in (first, first + out.shape[1]))
             if begin >= end:
                 continue
             geometry = part.geometry(strides, begin, end, outer)
-            source = x_at + (chain.offset - low) * strides[1]
-            target = out_at + (chain.first + begin * chain.step - first) * strides[3]
+            source = x_at + (phase.offset - low) * strides[1]
+            target = out_at + (phase.first + begin * phase.step - first) * strides[3]
 
             def work(bands: Iterable[tuple[int, int]], place: Any = (source, target), geometry: Any = geometry) -> None:
                 buffer, state = np.empty(size, types.accumulator), np.empty(kernels.STATES, np.int64)
@@ -129,11 +129,11 @@ def _columns(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
     }  # fmt: skip
 
 
-def _rows(task: Task, chain: Chain, dilation: int, columns: dict[int, int]) -> _Rows:
-    """Return a chain of rows; at the end of its geometry stand the counts of columns and of rows."""
-    k, axis, block = kernels, chain.axis, _block(chain.axis)
+def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _Rows:
+    """Return a phase of rows; at the end of its geometry stand the counts of columns and of rows."""
+    k, axis, block = kernels, phase.axis, _block(phase.axis)
     runs = task.columns.runs(include_pad=task.include_pad)
-    counts = arrays.divisors(task.rows, include_pad=task.include_pad)[chain.first :: chain.step]
+    counts = arrays.divisors(task.rows, include_pad=task.include_pad)[phase.first :: phase.step]
     quads = (
         (axis.kernel, columns[k.COL_KERNEL], columns[k.COL_STRIDE], len(runs)) == (2, 2, 2, 1)
         and columns[k.COL_STEP] == task.channels
@@ -151,13 +151,13 @@ def _rows(task: Task, chain: Chain, dilation: int, columns: dict[int, int]) -> _
     def geometry(strides: tuple[int, ...], begin: int, end: int, outer: tuple[int, ...]) -> Array:
         place = {
             k.X_PLANE: strides[0] // x_size, k.X_ROW: strides[1] // x_size * dilation,
-            k.OUT_PLANE: strides[2] // out_size, k.OUT_ROW: strides[3] // out_size * chain.step,
+            k.OUT_PLANE: strides[2] // out_size, k.OUT_ROW: strides[3] // out_size * phase.step,
             k.FIRST_OUT: begin, k.OUTS: end - begin, k.OUTER: len(outer),
         }  # fmt: skip
         vector = [(fields | place)[field] for field in range(k.FIELDS)]
         return np.array([*vector, *across, *np.multiply.outer(outer, counts).ravel()])
 
-    return _Rows(chain, block or 1, geometry)
+    return _Rows(phase, block or 1, geometry)
 
 
 def _bands(units: int, begin: int, end: int, parts: int, grain: int) -> list[tuple[int, int]]:

@@ -13,9 +13,10 @@ from poolcli.jobs.records import Record, Side
 from poolcli.media import files, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
     from poolcli.core.pooling import Pooling
     from poolcli.jobs.naming import Job
@@ -238,11 +239,16 @@ def _write_beside(record: Record, pooled: Pooling, shape: tuple[int, ...], write
     from poolcli.media import contents
 
     job = record.job
+
+    def put(name: str, buffers: Sequence[Buffer]) -> None:
+        try:
+            write(name, buffers, overwrite=job.force)
+        except PoolError as error:  # the record's is about the output
+            raise error.about(files.shown(name)) from error
+
     if job.counts is not None:
-        counts = contents.encode(pooled.also["valid"], formats.by_name("npy"), None)
-        write(job.counts, counts, overwrite=job.force)
+        put(job.counts, contents.encode(pooled.also["valid"], formats.by_name("npy"), None))
     if job.indices is not None:
         from poolcli.jobs import indexed
 
-        found = indexed.packed(pooled, record, job.index_layout, shape)
-        write(job.indices, found, overwrite=job.force)
+        put(job.indices, indexed.packed(pooled, record, job.index_layout, shape))
