@@ -317,6 +317,16 @@ def test_chunks_that_libpng_would_complain_of_neither_cost_the_picture_nor_are_s
     assert done.stdout.decode().splitlines() == [str(samples.tolist()), str(np.zeros((6, 5, 3), int).tolist())]
 
 
+def test_parts_of_pixels_that_do_not_follow_each_other_are_told():
+    samples = noise((6, 5, 3))
+    whole = png(samples, 8, 2)
+    first, *others = (chunk(*part) for part in parts_of(whole) if part[0] == b"IDAT")
+    apart = b"".join([whole[:33], first, chunk(b"gAMA", struct.pack(">I", 45455)), *others, chunk(b"IEND")])
+    content = contents.decode(apart, max_pixels=100)
+    assert np.array_equal(content.pixels, samples)
+    assert content.warnings == ("other parts stand between those of its pixels",)
+
+
 # --- PNG written ---
 
 WRITTEN = [("bool", 1), *itertools.product(("uint8", "uint16"), (1, 2, 3, 4))]

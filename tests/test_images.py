@@ -285,6 +285,16 @@ def test_profile_exif_and_resolution_survive_wherever_the_format_can(source, tar
         assert found["dpi"] == pytest.approx((150, 300), abs=0.1)  # turned with the picture
 
 
+@pytest.mark.parametrize("name", [row.name for row in FORMATS if row.picture and row.writes])
+def test_a_profile_is_kept_or_its_loss_is_said(cli, tmp_path, name):
+    (tmp_path / "wide.png").write_bytes(saved(scene(), "PNG", icc_profile=ICC))
+    done = cli("pool", "wide.png", "-m", "avg", "-k", "2", "-F", name, "-o", "small")
+    assert done.code == 0
+    data = (tmp_path / "small").read_bytes()
+    kept = ICC in data or (name != "jpegxl" and reread(data)["icc"] == ICC)  # Pillow does not look for all of them
+    assert kept == ("profile" not in done.err)
+
+
 def test_pixels_and_metadata_survive_a_chain_of_all_formats():
     content = decode(saved(scene(), "PNG", exif=full_exif(), icc_profile=ICC, dpi=(200, 200)))
     first = content

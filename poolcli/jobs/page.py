@@ -192,7 +192,9 @@ def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: 
     if page.drawn:
         letters, colormap = page.outline.layout.letters, request.picture.colormap or "viridis"
         pixels = view.grid(pixels, letters, colormap, request.picture.tile)
-    return Pooled(done, pixels, meta, (*content.warnings, *done.warnings))
+    lost = meta is not None and meta.icc and not page.drawn and not page.target.profile
+    without = (f"its colour profile is left out: {page.target.name} has no place for it",) * bool(lost)
+    return Pooled(done, pixels, meta, (*content.warnings, *done.warnings, *without))
 
 
 def _shrunk(plan: Plan) -> tuple[float, float]:

@@ -53,6 +53,8 @@ class Format:
         Whether pixels change unasked.
     indexed
         Whether it stores indices of a palette.
+    profile
+        Whether it stores a colour profile.
     keys
         What `--co` may say of its encoder, and the values.
     """
@@ -70,6 +72,7 @@ class Format:
     frames: str | None = None
     lossy: bool = False
     indexed: bool = False
+    profile: bool = False
     keys: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
@@ -144,6 +147,7 @@ FORMATS = (
         (("bool", (1,)), ("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
         frames="animation",
         indexed=True,
+        profile=True,
         keys=(("level", _numbers(1, 12)),),
     ),
     Format(
@@ -157,6 +161,7 @@ FORMATS = (
         lossy=True,
         qualities=True,
         side=65500,
+        profile=True,
         keys=(("subsampling", ("444", "422", "420")),),
     ),
     Format(
@@ -169,6 +174,7 @@ FORMATS = (
         side=16383,
         keys=(("method", _numbers(0, 6)),),
         frames="animation",
+        profile=True,
     ),
     # "BM" also begins plain text; the size of the header that follows does not.
     Format(
@@ -191,6 +197,7 @@ FORMATS = (
         cmyk=("uint8", "uint16"),
         frames="pages",
         indexed=True,
+        profile=True,
         keys=(("compression", ("none", "zlib", "lzw", "zstd")),),
     ),
     Format(
@@ -210,6 +217,7 @@ FORMATS = (
         qualities=True,
         frames="animation",
         lossy=True,
+        profile=True,
         side=65536,
         keys=(("speed", _numbers(0, 10)),),
     ),
@@ -217,7 +225,7 @@ FORMATS = (
         "jpegxl",
         (".jxl",),
         rb"\0\0\0\x0cJXL |\xff\x0a",
-        "lossless unless -Q; no profile",
+        "lossless unless -Q",
         tuple((dtype, (1, 2, 3, 4)) for dtype in ("uint8", "uint16", "float16", "float32")),
         qualities=True,
         keys=(("effort", _numbers(2, 9)),),  # at 1 libjxl ends the process over 16-bit noise
@@ -229,6 +237,7 @@ FORMATS = (
         "lossless unless -Q",
         (("uint8", (1, 2, 3, 4)), ("uint16", (1, 2, 3, 4))),
         qualities=True,
+        profile=True,
     ),
     Format("qoi", (".qoi",), rb"qoif", "lossless, quick to write", (("uint8", (3, 4)),)),
     Format(

@@ -66,20 +66,21 @@ def look(data: bytes, max_pixels: int) -> Source:
     bits = _Bits(code[2:256])
     rows, columns = bits.size()
     limit(rows, columns, max_pixels)
-    turned, depth, floats, colours, alpha = _kinds(bits)
+    turned, depth, floats, colours, alpha, plain = _kinds(bits)
     if turned > 4:
         rows, columns = columns, rows
     channels = colours + alpha
     dtype = f"float{depth}" if floats else "uint8" if depth <= 8 else "uint16"
     shape = (rows, columns, channels)[: 3 if channels > 1 else 2]
     header = Header("jpegxl", shape, dtype, ("L", "LA", "RGB", "RGBA")[channels - 1], depth)
-    return Source(header, partial(_decode, data), meta)
+    warnings = () if plain else ("its colour profile is not read: its colours are taken for sRGB",)
+    return Source(header, partial(_decode, data), meta, warnings)
 
 
-def _kinds(bits: _Bits) -> tuple[int, int, bool, int, bool]:
-    """Return the orientation, the bits of a sample, whether it is a float, the colours, and whether there is alpha."""
+def _kinds(bits: _Bits) -> tuple[int, int, bool, int, bool, bool]:
+    """Return orientation, bits of a sample, whether it is a float, colours, whether there is alpha, and it is sRGB."""
     if bits.take(1):  # all is as usual
-        return 1, 8, False, 3, False
+        return 1, 8, False, 3, False, True
     turned = 1
     if bits.take(1):
         turned = 1 + bits.take(3)
@@ -97,9 +98,18 @@ def _kinds(bits: _Bits) -> tuple[int, int, bool, int, bool]:
     extra = bits.number((0, 0), (1, 0), (2, 4), (1, 12))
     if extra > 1 or (extra and not bits.take(1) and not _alpha(bits)):
         raise InputError("jpegxl with channels other than colours and alpha is not supported")
-    bits.take(1)
-    grey = not bits.take(1) and not bits.take(1) and bits.number(*_ENUM) == 1
-    return turned, depth, floats, 1 if grey else 3, bool(extra)
+    grey, plain = _colours(bits, in_xyb=bool(bits.take(1)))
+    return turned, depth, floats, 1 if grey else 3, bool(extra), plain
+
+
+def _colours(bits: _Bits, *, in_xyb: bool) -> tuple[bool, bool]:
+    """Return whether pixels are grey, and whether they are decoded to the white and the primaries of sRGB."""
+    if bits.take(1):
+        return False, True
+    if bits.take(1):  # a profile; what is coded in XYB is then decoded to sRGB
+        return False, in_xyb
+    grey = bits.number(*_ENUM) == 1
+    return grey, bits.number(*_ENUM) == 1 and (grey or bits.number(*_ENUM) == 1)
 
 
 def _alpha(bits: _Bits) -> bool:

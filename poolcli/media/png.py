@@ -24,6 +24,7 @@ import struct
 import zlib
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +68,8 @@ def look(data: bytes, max_pixels: int) -> Source:
     source = _ours(data, chunks)
     if source is None or not _PILLOWS.isdisjoint(chunks):
         source = _pillows(data, chunks, source)
+    if sum(kind == b"IDAT" for kind, _ in groupby(kind for kind, *_ in _walk(data))) > 1:
+        source = replace(source, warnings=(*source.warnings, "other parts stand between those of its pixels"))
     return source if key is None else _keyed(source, key)
 
 
