@@ -295,6 +295,16 @@ def test_a_profile_is_kept_or_its_loss_is_said(cli, tmp_path, name):
     assert kept == ("profile" not in done.err)
 
 
+@pytest.mark.parametrize("target", ["png", "jpeg", "webp", "tiff"])
+def test_no_empty_folder_of_exif_is_made_up(target):
+    """ImageMagick calls a TIFF with one damaged."""
+    content = decode(saved(scene(), "JPEG", exif=exif_block(Make="Maker").tobytes()))
+    with Image.open(io.BytesIO(encode(content.pixels, target, content.meta))) as picture:
+        tags = picture.getexif()
+    assert tags[ExifTags.Base.Make] == "Maker"
+    assert not {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} & set(tags)
+
+
 def test_pixels_and_metadata_survive_a_chain_of_all_formats():
     content = decode(saved(scene(), "PNG", exif=full_exif(), icc_profile=ICC, dpi=(200, 200)))
     first = content

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
     from PIL import Image
 
@@ -48,9 +48,9 @@ def _carried(exif: Image.Exif) -> bytes | None:
             del exif[tag]
     if not set(exif) - _RESOLUTION - {_ORIENTATION}:
         return None
-    details = exif.get_ifd(_DETAILS)
-    for tag in _PICTURE_SIZE:
-        details.pop(tag, None)
+    for details in _folders(exif)[1:]:
+        for tag in _PICTURE_SIZE:
+            details.pop(tag, None)
     if _ORIENTATION in exif:
         exif[_ORIENTATION] = 1
     exif.bigtiff = False
@@ -93,8 +93,13 @@ class _Text(str):
 
 def to_bytes(exif: Image.Exif, offset: int = 8) -> bytes:
     """Return the block, to stand at an offset from the TIFF header in front of it."""
-    for folder in (exif, exif.get_ifd(_DETAILS), exif.get_ifd(_GPS)):
+    for folder in _folders(exif):
         for tag in list(folder):
             if isinstance(folder[tag], str):
                 folder[tag] = _Text(folder[tag])
     return exif.tobytes(offset)
+
+
+def _folders(exif: Image.Exif) -> list[MutableMapping[int, Any]]:
+    """Return the tags themselves and the folders among them; Pillow makes an empty one of what it is asked for."""
+    return [exif, *(exif.get_ifd(tag) for tag in (_DETAILS, _GPS) if tag in exif)]
