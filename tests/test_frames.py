@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,6 +199,24 @@ def test_a_transparent_animation_keeps_its_holes(cli):
                 alpha = np.asarray(picture.convert("RGBA"))[:, :, 3]
                 expected = np.asarray(frames[number])[:, :, 3].reshape(4, 2, 4, 2).max((1, 3))
                 assert np.array_equal(alpha > 0, expected > 0)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_of_a_moving_png_only_what_changes_is_written(cli, channels):
+    frames = [still(0, (40, 60), channels)] * 2
+    for (top, bottom), (left, right) in (((0, 1), (0, 1)), ((3, 17), (8, 9)), ((0, 40), (59, 60)), ((39, 40), (0, 60))):
+        frames.append(frames[-1].copy())
+        frames[-1][top:bottom, left:right, -1] ^= 255
+    with tifffile.TiffWriter("a.tiff") as file:
+        for frame in frames:
+            file.write(frame.squeeze(), metadata=None, photometric="rgb" if channels > 1 else "minisblack")
+    assert cli("pool", "a.tiff", "-k", "1", "--page", "all", "-o", "x.png").code == 0
+    with Image.open("x.png") as picture:
+        for number, frame in enumerate(frames):
+            picture.seek(number)
+            assert np.array_equal(np.asarray(picture), frame.squeeze())
+    assert cli("pool", "a.tiff", "-k", "1", "--page", "first", "-o", "first.png").code == 0
+    assert Path("x.png").stat().st_size < 1.5 * Path("first.png").stat().st_size
 
 
 def test_frames_of_grey_and_colour_with_and_without_alpha_move_together(cli):

@@ -221,15 +221,16 @@ def encode(pixels: NDArray[Any], meta: Meta, later: Later = (), level: str = "6"
     parts += _carried(meta)
     if later:
         loops = 1 if meta.loop is None else meta.loop
-        parts += _chunk(b"acTL", struct.pack(">II", 1 + len(later), loops)) + _shown(0, columns, rows, meta)
+        parts += _chunk(b"acTL", struct.pack(">II", 1 + len(later), loops)) + _shown(0, 0, 0, columns, rows, meta)
     for piece in _streams(pixels, depth, channels, int(level)):
         parts += _chunk(b"IDAT", piece)
-    order = 1  # of the chunks of frames
+    order, last = 1, pixels  # of the chunks of frames
     for frame, one in later:
-        parts += _shown(order, columns, rows, one)
-        for order, piece in enumerate(_streams(frame, depth, channels, int(level)), order + 1):  # noqa: B020 - it goes on
+        left, top, part = _changed(last, frame)
+        parts += _shown(order, left, top, part.shape[1], part.shape[0], one)
+        for order, piece in enumerate(_streams(part, depth, channels, int(level)), order + 1):  # noqa: B020 - it goes on
             parts += _chunk(b"fdAT", struct.pack(">I", order), piece)
-        order += 1
+        order, last = order + 1, frame
     return [*parts, *_chunk(b"IEND")]
 
 
@@ -262,10 +263,20 @@ def _streams(pixels: NDArray[Any], depth: int, channels: int, level: int) -> Ite
         yield stream[start : start + _LONGEST]
 
 
-def _shown(order: int, columns: int, rows: int, meta: Meta) -> list[Buffer]:
-    """Return the chunk that says how long a frame of the whole size replaces the one before."""
+def _changed(last: NDArray[Any], frame: NDArray[Any]) -> tuple[int, int, NDArray[Any]]:
+    """Return the left column and the top row of the part of a frame that is not as in the last one, and that part."""
+    other = (last != frame).reshape(*frame.shape[:2], -1).any(axis=2)
+    rows, columns = (np.flatnonzero(other.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return 0, 0, frame[:1, :1]
+    top, left = int(rows[0]), int(columns[0])
+    return left, top, np.ascontiguousarray(frame[top : rows[-1] + 1, left : columns[-1] + 1])
+
+
+def _shown(order: int, left: int, top: int, columns: int, rows: int, meta: Meta) -> list[Buffer]:
+    """Return the chunk that says where, and how long, a frame replaces what was there before."""
     milliseconds = min(round(FRAME if meta.duration is None else meta.duration), 65535)
-    return _chunk(b"fcTL", struct.pack(">IIIIIHHBB", order, columns, rows, 0, 0, milliseconds, 1000, 0, 0))
+    return _chunk(b"fcTL", struct.pack(">IIIIIHHBB", order, columns, rows, left, top, milliseconds, 1000, 0, 0))
 
 
 _LONGEST = 2**30  # a chunk's length has 31 bits
