@@ -394,7 +394,8 @@ def test_each_refusal_says_what_helps():
     assert hint(lambda: outputs([*found("a.png"), tree.Found("b/a.png", "a.png")])) == "keep_root=True keeps both"
     kinds = "template='{dir}/{name}{ext}' keeps both"
     assert hint(lambda: outputs(found("a.png", "a.jpg"), format="webp")) == kinds
-    assert hint(lambda: outputs(found("a.npz", format=NPZ))) == "output=x.npy"
+    ways = "exclude='*.npz' leaves such files out, format=NAME converts them"
+    assert hint(lambda: outputs(found("a.npz", format=NPZ))) == ways
     assert hint(lambda: outputs(found("a.png"), "{stem}.xyz")).startswith("format=NAME, or one of .png")
     assert hint(lambda: outputs(found("a.png"), "{stem}.jpg", "png")) == "drop format, or change the suffix"
     assert hint(lambda: outputs(found("a.png"), identity=lambda _: 1)) is None

@@ -224,7 +224,9 @@ def _format(found: Found, target: str, template: str, format: Format | None) -> 
         if written is None and found.format is not None:
             formats.writable(found.format)
     except UsageError as error:
-        hint = error.hint or "format=NAME converts it, exclude=GLOB leaves it out"
+        suffix, kind = os.path.splitext(found.path)[1], formats.by_suffix(target) or found.format
+        ways = f"exclude='*{suffix}' leaves such files out, format=NAME converts them"
+        hint = error.hint if kind is None or kind.writes else ways
         raise UsageError(f"{files.shown(found.path)}: {error.message}", hint) from error
     return written
 
