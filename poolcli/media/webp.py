@@ -23,8 +23,13 @@ def look(data: bytes, max_pixels: int) -> Source:
     return replace(source, meta=source.meta and replace(source.meta, lossy=lossy))
 
 
-def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, later: Later = (), method: str = "4") -> list[Buffer]:
-    """Return the buffers of a file of uint8 pixels, lossless without a quality; grey becomes RGB."""
+def encode(
+    pixels: NDArray[Any], meta: Meta, quality: int | None, later: Later = (), method: str | None = None
+) -> list[Buffer]:
+    """Return the buffers of a file of uint8 pixels, lossless without a quality; grey becomes RGB.
+
+    Method 2 takes a third of the time of libwebp's usual 4 where nothing is lost, for 2 % more bytes of a photograph.
+    """
     grey = pixels.ndim == 2 or pixels.shape[2] == 2
     return pillow.encode(
         _coloured(pixels),
@@ -33,7 +38,7 @@ def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, later: Later =
         [(_coloured(frame), one) for frame, one in later],
         lossless=quality is None,
         quality=quality,
-        method=int(method),
+        method=int(method or (2 if quality is None else 4)),
         exact=True,  # colours under transparent pixels count
         icc_profile=None if grey else meta.icc,  # a profile for grey does not fit RGB
         exif=meta.exif,
