@@ -147,8 +147,12 @@ def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:
     start = 0.0 if _started else START  # not by what others imported: kernels must be made and loaded
     start += COMPILE * sum(not cache.has(task.kernel.name) for task in missing)
     if expected > start:
-        return Choice("numba", f"numpy would take {expected:.2g} s, starting numba {start:.2g} s", expected, start)
-    return Choice("numpy", f"starting numba takes {start:.2g} s, the work {expected:.2g} s", expected, start)
+        return Choice("numba", f"numpy would take {_told(expected)}, starting numba {_told(start)}", expected, start)
+    return Choice("numpy", f"starting numba takes {_told(start)}, the work {_told(expected)}", expected, start)
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1e3 * seconds:.2g} ms"
 
 
 @lru_cache(maxsize=64)
