@@ -13,7 +13,7 @@ import poolcli
 VIPS, HEADER = shutil.which("vips"), shutil.which("vipsheader")
 pytestmark = pytest.mark.skipif(VIPS is None, reason="libvips-tools is not installed")
 
-DTYPES = {"UCHAR": "uint8", "CHAR": "int8", "USHORT": "uint16", "INT": "int32", "UINT": "uint32", "FLOAT": "float32"}
+DTYPES = {"uchar": "uint8", "char": "int8", "ushort": "uint16", "int": "int32", "uint": "uint32", "float": "float32"}
 EXACT = [  # format, dtype, channels
     *(("png", dtype, channels) for dtype in ("uint8", "uint16") for channels in (1, 2, 3, 4)),
     *(("tiff", dtype, channels) for dtype in ("int8", "uint16", "int32", "uint32", "float32") for channels in (1, 3)),
@@ -32,20 +32,16 @@ def noise(dtype, channels):
     return (values * top).astype(dtype)
 
 
-def field_of(name, field):
-    return subprocess.check_output([HEADER, "-f", field, name])
+def told(name, *options):
+    return subprocess.check_output([HEADER, *options, name], text=True)
 
 
 def seen(name):
     """Return what libvips decodes."""
-    fields = [field_of(name, field).decode().strip() for field in FIELDS]
-    height, width, bands, kind = *map(int, fields[:3]), fields[3]
+    fields = dict(line.split(": ", 1) for line in told(name, "-a").splitlines() if ": " in line)
     subprocess.run([VIPS, "rawsave", name, "seen.raw"], check=True, capture_output=True)
-    dtype = DTYPES[kind.strip("()").rpartition("_")[2]]  # "((VipsBandFormat) VIPS_FORMAT_UCHAR)"
-    return np.fromfile("seen.raw", dtype).reshape(height, width, bands)
-
-
-FIELDS = ("height", "width", "bands", "format")
+    shape = [int(fields[side]) for side in ("height", "width", "bands")]
+    return np.fromfile("seen.raw", DTYPES[fields["format"]]).reshape(shape)
 
 
 @pytest.mark.parametrize(("name", "dtype", "channels"), EXACT)
@@ -77,6 +73,6 @@ def test_a_phones_picture_lies_upright_with_its_profile(monkeypatch, tmp_path, s
     rows, columns = (side // 2 * 2 for side in turned.shape[:2])
     means = turned[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2, 3).mean((1, 3))
     assert np.abs(found - means).mean() < 3
-    profiles = [field_of(each, "icc-profile-data") for each in (source, "x.jpg")]
+    profiles = [told(each, "-f", "icc-profile-data") for each in (source, "x.jpg")]
     assert profiles[0] == profiles[1]
     assert profiles[0]
