@@ -171,8 +171,8 @@ class Spans(Axis):
         low, high = self.inputs(start, stop)
         each = tuple((a - low, b - low) for a, b in self.spans[start:stop])
         shares = self.shares and self.shares[start:stop]
-        out, place = stop - start, {"parent": self, "start": start, "low": low}
-        return replace(self, length=high - low, out=out, spans=each, shares=shares, **place)
+        length, out = high - low, stop - start
+        return replace(self, length=length, out=out, spans=each, shares=shares, parent=self, start=start, low=low)
 
     def span(self, o: int) -> Pair:
         """``[start, stop)`` of output position *o*."""

@@ -92,11 +92,9 @@ def _slab(
     values = _framed(x[these], kept, frames, low, high, 0)
     weights = outline.missing.weigh(values, weights)
     values = values.astype(dtypes.canonical(values.dtype), copy=False)
-    channels = None
-    if outline.numbers is not None:
-        planes, *channels = outline.numbers
-        plane = int(planes[plane])
-    return Slab(values, plan, ready, first, last, low, plane, outline.seed, weights, into, outline.rounding, channels)
+    plane = plane if outline.planes is None else int(outline.planes[plane])
+    how = (outline.seed, weights, into, outline.rounding, outline.numbers)
+    return Slab(values, plan, ready, first, last, low, plane, *how)
 
 
 def _told(outline: Outline, slab: Slab, name: str, lacking: Any) -> Array:

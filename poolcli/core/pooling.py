@@ -206,8 +206,8 @@ class Outline:
     """What pooling would give: the result's shape and dtype, and how the array and the window were understood.
 
     *channels* are interleaved; *seed* is what random choices follow from; *taps* are the weights of a window, or those
-    of each axis whose products they are. Of a region, *numbers* are those of its planes in the whole, how many channels
-    that has, and the numbers of these.
+    of each axis whose products they are. Of a region, *planes* are the numbers of its planes in the whole, *numbers*
+    how many channels that has, and the numbers of these.
     """
 
     given: Given
@@ -221,7 +221,8 @@ class Outline:
     seed: int
     taps: Any = None
     missing: Missing = field(default_factory=Missing)
-    numbers: tuple[Array, int, Array] | None = None
+    planes: Array | None = None
+    numbers: tuple[int, Array] | None = None
 
 
 @lru_cache(maxsize=64)  # parsing and planning take ten times as long as pooling something small

@@ -13,7 +13,8 @@ from poolcli.core import rules as rule_sets
 from poolcli.core.geometry import Window
 from poolcli.core.methods import Chain
 from poolcli.core.missing import Missing, combined
-from poolcli.errors import InputError, UsageError
+from poolcli.core.pooling import Pooling
+from poolcli.errors import InputError, UsageError, heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,16 +93,15 @@ def region(
     whole = outlined(weighed=weights is not None or mask is not None)
     read = reach(whole, box)
     part = guests.taken(source[read])
-    these = [_cut(given, shape, whole.layout.pooled, read) for given in (weights, mask)]
+    weigh, counts = (_cut(given, shape, whole.layout.pooled, read) for given in (weights, mask))
     masked = part.mask is not None
     if part.mask is not None:
-        these[1] = part.mask if mask is None else part.mask & (np.asarray(these[1]) != 0)
+        counts = part.mask if mask is None else part.mask & (np.asarray(counts) != 0)
         missing = replace(missing, empty=0 if missing.empty is None else missing.empty)
         whole = outlined(weighed=True)
-    inputs = {"values": part.array, "weights": combined(*these, part.array.shape)}
-    told = {"lacking": np.empty(size(checked(whole, box)), bool)} if masked else {}
-    result = _into(whole, box, inputs, out, told, engine, threads)
-    return np.ma.array(result, mask=told["lacking"]) if masked else part.back(result)
+    weighing, also = combined(weigh, counts, part.array.shape), ("lacking",) * masked
+    done = run(whole, part.array, box, engine=engine, threads=threads, out=out, weights=weighing, also=also)
+    return np.ma.array(done.array, mask=done.also["lacking"]) if masked else part.back(done.array)
 
 
 def _told(source: Any) -> tuple[tuple[int, ...], np.dtype[Any], str | None]:
@@ -158,31 +158,35 @@ def pool(
     PoolError
         *box* is none of the result, *part* is another box, *out* does not fit, or *part* cannot be pooled so.
     """
-    return _into(outlined, box, {"values": part, "weights": weights}, out, {}, engine, threads)
+    return run(outlined, part, box, engine=engine, threads=threads, out=out, weights=weights).array
 
 
-def _into(
+def run(
     outlined: Outline,
+    part: Array,
     box: Box,
-    inputs: dict[str, Array | None],
-    out: Array | None,
-    told: Arrays,
-    engine: str,
-    threads: int | None,
-) -> Array:
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    out: Array | None = None,
+    weights: Array | None = None,
+    also: tuple[str, ...] = (),
+) -> Pooling:
+    """Do as `pool` and say how; *also* names what is told of each window, of `execution.ALSO` but for indices."""
     whole = checked(outlined, box)
-    part, read = np.asarray(inputs["values"]), _reach(outlined, whole)
+    read = _reach(outlined, whole)
     if part.shape != size(read):
         raise UsageError(f"part must be the box {read} of the input, got shape {part.shape}")
-    if inputs["weights"] is not None and not outlined.given.weighed:
+    if weights is not None and not outlined.given.weighed:
         raise UsageError("weights must be given for an outline that is weighed")
     result = pooling.checked(out, part, size(whole), outlined.dtype)
-    given = {name: np.broadcast_to(array, part.shape) for name, array in inputs.items() if array is not None}
-    _run(outlined, whole, given, {"values": result, **told}, engine, threads)
-    return result
+    told = {name: np.empty(result.shape, execution.ALSO[name]) for name in also}
+    inputs = {"values": part} if weights is None else {"values": part, "weights": np.broadcast_to(weights, part.shape)}
+    done = _run(outlined, whole, inputs, {"values": result, **told}, engine, threads)
+    return replace(done, array=result, also=told)
 
 
-def checked(outlined: Outline, box: Box) -> Box:
+def checked(outlined: Outline, box: Any) -> Box:
     """Return *box* with its ends as numbers."""
     shape = outlined.shape
     if not isinstance(box, tuple) or len(box) != len(shape) or not all(isinstance(each, slice) for each in box):
@@ -225,8 +229,9 @@ def _local(outlined: Outline, box: Box) -> Outline:
         given.method, given.dtype, outlined.dtype, plan, (len(planes), len(channels)), outlined.rounding,
         weighed=given.weighed,
     )  # fmt: skip
-    numbers = planes, prod(outlined.shape[axis] for axis in last), channels
-    return replace(outlined, shape=size(box), plan=plan, recipe=recipe, channels=len(channels), numbers=numbers)
+    numbers = prod(outlined.shape[axis] for axis in last), channels
+    how: dict[str, Any] = {"recipe": recipe, "channels": len(channels), "planes": planes, "numbers": numbers}
+    return replace(outlined, shape=size(box), plan=plan, **how)
 
 
 def _numbers(shape: tuple[int, ...], box: Box, axes: tuple[int, ...]) -> Array:
@@ -237,29 +242,31 @@ def _numbers(shape: tuple[int, ...], box: Box, axes: tuple[int, ...]) -> Array:
     return numbers
 
 
-def _run(outlined: Outline, box: Box, inputs: Arrays, outputs: Arrays, engine: str, threads: int | None) -> None:
+def _run(outlined: Outline, box: Box, inputs: Arrays, outputs: Arrays, engine: str, threads: int | None) -> Pooling:
     """Pool *inputs*, of the box that *box* reads, into *outputs*."""
     method = outlined.given.method
     if isinstance(method.recipe, Chain):
         first, then = _chained(outlined, method.recipe)
-        middle = _reach(then, box)
-        between = {"values": np.empty(size(middle), first.dtype)}
-        lacking = np.empty(size(middle), bool)
-        weighed = outlined.given.weighed
+        middle, weighed = _reach(then, box), outlined.given.weighed
+        between, lacking = {"values": np.empty(size(middle), first.dtype)}, np.empty(size(middle), bool)
         _run(first, middle, inputs, between | ({"lacking": lacking} if weighed else {}), engine, threads)
-        _run(then, box, between | ({"weights": ~lacking} if weighed else {}), outputs, engine, threads)
-    elif method.parts:
+        return _run(then, box, between | ({"weights": ~lacking} if weighed else {}), outputs, engine, threads)
+    if method.parts:
         begin = _reach(outlined, box)
         for one, these, into in _beside(outlined, box):
             each = zip(_reach(one, these), begin, strict=True)
             read = tuple(slice(at.start - outer.start, at.stop - outer.start) for at, outer in each)
             parts = {name: array[read] for name, array in inputs.items()}
-            _run(one, these, parts, {name: array[into] for name, array in outputs.items()}, engine, threads)
-    else:
-        if method.result == "sum":
-            dtypes.check_sum(inputs["values"], outlined.plan.count)
-        local = _local(outlined, box)
-        execution.execute(local, engines.prepare(engine, local.recipe, threads=threads), inputs, outputs)
+            done = _run(one, these, parts, {name: array[into] for name, array in outputs.items()}, engine, threads)
+        return done
+    if method.result == "sum":
+        dtypes.check_sum(inputs["values"], outlined.plan.count)
+    local = _local(outlined, box)
+    with heard() as warnings:
+        ready = engines.prepare(engine, local.recipe, threads=threads)
+    execution.execute(local, ready, inputs, outputs)
+    layout, choice = outlined.layout, ready.choice
+    return Pooling(outputs["values"], layout, outlined.plan, choice, ready.threads, {}, tuple(warnings))
 
 
 def _chained(outlined: Outline, chain: Chain) -> tuple[Outline, Outline]:

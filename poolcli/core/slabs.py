@@ -55,7 +55,7 @@ class Slab:
     weights: Array | None = None
     into: Array | None = None
     rounding: str = "even"
-    channels: Sequence[Any] | None = None
+    channels: tuple[int, Array] | None = None
 
     @property
     def outs(self) -> tuple[int, ...]:
