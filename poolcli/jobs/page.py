@@ -167,11 +167,13 @@ def numbers(page: Page, picture: Picture) -> range:
 def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: tuple[str, ...] = ()) -> Pooled:
     """Read a page and pool it; *also* names what else is told of its windows."""
     from poolcli.core import pooling
-    from poolcli.jobs import light, view
+    from poolcli.jobs import light
 
     with watch.stage("decode"):
         content = page.found.read()
     request = page.request
+    if request.strict and content.warnings:
+        raise InputError(content.warnings[0])
 
     def run(pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
         *unrounded, window = page.windows
@@ -183,16 +185,26 @@ def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: 
             weights=weights.weights(request, pixels.shape, page.layout), missing=page.outline.missing, also=also, **how,
         )  # fmt: skip
 
-    if request.strict and content.warnings:
-        raise InputError(content.warnings[0])
     done = light.pool(page.light, content.pixels, request.method, page.outline.dtype, request.rounding, run)
     watch.add(done.seconds)
-    meta = content.meta and content.meta.kept(request.picture.meta, _shrunk(page.outline.plan))
+    return finished(page, done, content.warnings)
+
+
+def finished(page: Page, done: Pooling, warnings: tuple[str, ...]) -> Pooled:
+    """Return what was *done* as it is written, with what a person should know of the input, too."""
+    from poolcli.jobs import view
+
     pixels = done.array
     if page.drawn:
-        letters, colormap = page.outline.layout.letters, request.picture.colormap or "viridis"
-        pixels = view.grid(pixels, letters, colormap, request.picture.tile)
-    return Pooled(done, pixels, meta, (*content.warnings, *done.warnings))
+        letters, colormap = page.outline.layout.letters, page.request.picture.colormap or "viridis"
+        pixels = view.grid(pixels, letters, colormap, page.request.picture.tile)
+    return Pooled(done, pixels, carried(page), (*warnings, *done.warnings))
+
+
+def carried(page: Page) -> Meta | None:
+    """Return what the result of a picture carries beside its pixels."""
+    meta = page.found.source.meta
+    return meta and meta.kept(page.request.picture.meta, _shrunk(page.outline.plan))
 
 
 def _shrunk(plan: Plan) -> tuple[float, float]:

@@ -14,8 +14,12 @@ from poolcli.errors import InputError, OutputError, PoolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from io import FileIO
+    from typing import BinaryIO
 
     from typing_extensions import Buffer
+
+    Product = Sequence[Buffer] | Callable[[BinaryIO], int]  # buffers one after the other, or what fills a file
 
 # "/dev/stdout" may be a pipe or a file of the shell's: both want the bytes on the descriptor that is open.
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -102,6 +106,55 @@ def _opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
         os.close(descriptor)
 
 
+def size(name: str) -> int | None:
+    """Return the bytes of a regular file; None of what is read to its end, or is no file."""
+    try:
+        found = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+class Parts:
+    """A regular file that is read in parts, each an error if the file is not what it was when it was first seen."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        _, found = peek(name)
+        self.size, self._stamp = found.st_size, _stamp(found)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to *size* bytes from *offset* on."""
+        data = bytearray(max(0, min(size, self.size - offset)))
+        self.fill([(offset, memoryview(data))])
+        return bytes(data)
+
+    def fill(self, views: Iterable[tuple[int, memoryview]]) -> None:
+        """Fill each of *views* by the bytes from an offset on; errors as `read`."""
+        with self.opened() as file:
+            for offset, view in views:
+                file.seek(offset)
+                done = 0
+                while done < len(view):
+                    got = file.readinto(view[done : done + _CHUNK])  # a signal is heard between two chunks
+                    if not got:
+                        raise InputError("changed while reading")
+                    done += got
+
+    @contextmanager
+    def opened(self) -> Iterator[FileIO]:
+        """Open the file, for reading without a buffer."""
+        with _facts(InputError), _opened(self._name) as (descriptor, found):
+            with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                yield file
+            if self._stamp != _stamp(found) or self._stamp != _stamp(os.fstat(descriptor)):
+                raise InputError("changed while reading")
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _read_regular(name: str) -> bytes:
     if is_pipe(name):
         with open(name, "rb") as pipe:
@@ -125,7 +178,7 @@ def placed(name: str) -> str:
 
 def write(
     name: str,
-    buffers: Sequence[Buffer],
+    product: Product,
     *,
     overwrite: bool,
     durable: bool = False,
@@ -141,8 +194,9 @@ def write(
     ----------
     name
         Path, which may hold surrogate escapes.
-    buffers
-        Contiguous, written one after the other.
+    product
+        Contiguous buffers, written one after the other; or a function that fills an open file and returns
+        its bytes.
     overwrite
         Whether an existing regular file may be replaced.
     durable
@@ -161,26 +215,22 @@ def write(
     UsageError
         Standard output is a terminal.
     """
-    views = [memoryview(buffer).cast("B") for buffer in buffers]
-    size = sum(view.nbytes for view in views)
     with _facts(OutputError, (PoolError, BrokenPipeError) if name in _STDOUT else (PoolError,)):
         if name in _STDOUT:
-            _write_stdout(views)
-        elif _is_stream(name):
-            _write_stream(name, views)
-        else:
-            target = os.path.realpath(name)
-            _write_regular(target, views, size, overwrite=overwrite, durable=durable, mark=mark, ready=ready)
-    return size
+            return _write_stdout(product)
+        if _is_stream(name):
+            return _write_stream(name, product)
+        target = os.path.realpath(name)
+        return _write_regular(target, product, overwrite=overwrite, durable=durable, mark=mark, ready=ready)
 
 
-def _write_stdout(views: Sequence[memoryview]) -> None:
+def _write_stdout(product: Product) -> int:
     if sys.stdout is None:
         raise OutputError("is closed")
     if sys.stdout.isatty():
         raise UsageError("standard output must be a file or a pipe, got a terminal", "output=FILE, or > FILE")
     sys.stdout.flush()
-    _write_all(sys.stdout.fileno(), views)
+    return _write_all(sys.stdout.fileno(), product)
 
 
 def _is_stream(name: str) -> bool:
@@ -198,32 +248,31 @@ def _is_stream(name: str) -> bool:
     return False
 
 
-def _write_stream(name: str, views: Sequence[memoryview]) -> None:
+def _write_stream(name: str, product: Product) -> int:
     descriptor = os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        _write_all(descriptor, views)
+        return _write_all(descriptor, product)
     finally:
         os.close(descriptor)
 
 
 def _write_regular(
     target: str,
-    views: Sequence[memoryview],
-    size: int,
+    product: Product,
     *,
     overwrite: bool,
     durable: bool,
     mark: str,
     ready: Callable[[int], None] | None,
-) -> None:
+) -> int:
     folder = os.path.dirname(target)
     make_folder(folder, durable=durable)
     # Short, because the target's own name may already be as long as the file system allows.
     temporary = os.path.join(folder, f"{_TEMPORARY}{mark}{os.urandom(4).hex()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:
-            _fill(descriptor, target if overwrite else None, views, size, durable=durable)
+            size = _fill(descriptor, target if overwrite else None, product, durable=durable)
         finally:
             os.close(descriptor)  # its error counts: network file systems report a full disk here
         if ready is not None:
@@ -238,6 +287,7 @@ def _write_regular(
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+    return size
 
 
 _TEMPORARY = ".poolcli-"
@@ -275,16 +325,17 @@ def sweep(folders: Iterable[str], mark: str) -> int:
     return count
 
 
-def _fill(descriptor: int, replaced: str | None, views: Sequence[memoryview], size: int, *, durable: bool) -> None:
-    """Give the temporary file its final mode and owner, and all its bytes."""
+def _fill(descriptor: int, replaced: str | None, product: Product, *, durable: bool) -> int:
+    """Give the temporary file its final mode and owner, and all its bytes; return how many."""
     if replaced is not None:
         _copy_mode(replaced, descriptor)
-    _write_all(descriptor, views)
+    size = _write_all(descriptor, product)
     written = os.fstat(descriptor).st_size
     if written != size:
         raise OutputError(f"{written} of {size} bytes were written")
     if durable:
         os.fsync(descriptor)
+    return size
 
 
 def _copy_mode(target: str, descriptor: int) -> None:
@@ -309,11 +360,20 @@ def _publish(temporary: str, target: str) -> None:
         os.unlink(temporary)
 
 
-def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
-    for view in views:
-        done = 0
+def _write_all(descriptor: int, product: Product) -> int:
+    """Write a product and return its bytes."""
+    if callable(product):
+        name = f"/dev/fd/{descriptor}"  # tifffile takes no number for one
+        seeks = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        with open(name, "w+b" if seeks else "wb", opener=lambda *_: os.dup(descriptor)) as file:
+            return product(file)
+    size = 0
+    for buffer in product:
+        view, done = memoryview(buffer).cast("B"), 0
         while done < view.nbytes:
             done += os.write(descriptor, view[done : done + _CHUNK])  # a signal is heard between two chunks
+        size += done
+    return size
 
 
 def fact(error: Exception) -> str:
