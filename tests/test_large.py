@@ -16,6 +16,7 @@ from PIL import Image
 
 import poolcli
 from poolcli.jobs import bands
+from poolcli.media import scanlines
 
 RNG = np.random.default_rng(3)
 SMALL = 300_000  # bytes: more than a band of what follows needs
@@ -25,6 +26,8 @@ SMALL = 300_000  # bytes: more than a band of what follows needs
 def small_bands(monkeypatch):
     monkeypatch.setattr(bands, "WORK", 0)
     monkeypatch.setattr(bands, "BAND", 2**15)
+    monkeypatch.setattr(scanlines, "STEP", 5_000)
+    monkeypatch.setattr(scanlines, "PIECE", 1_000)
 
 
 def pooled(cli, name, out, *options, memory=SMALL):
@@ -137,6 +140,45 @@ def test_a_tiff_in_bands_keeps_what_goes_with_the_pixels(cli):
     assert b"A camera" in metas[1].exif
 
 
+PNGS = {
+    "grey": ((900, 301), "uint8"),
+    "alpha": ((900, 60, 2), "uint8"),
+    "rgb": ((900, 100, 3), "uint8"),
+    "deep": ((900, 100, 3), "uint16"),
+    "rgba": ((900, 60, 4), "uint16"),
+}
+
+
+@pytest.mark.parametrize("case", PNGS)
+@pytest.mark.parametrize("window", ["-k5 -s1", "-k2 -s9", "-k4"])
+def test_a_png_in_bands_has_the_values_of_the_whole(cli, case, window):
+    shape, dtype = PNGS[case]
+    smooth = np.add.outer(np.arange(shape[0]) * 30, np.arange(int(np.prod(shape[1:])))).reshape(shape)
+    array = (smooth * 7 + RNG.integers(0, 9, shape)).astype(dtype)  # all kinds of filters suit some of it
+    poolcli.write("in.png", array)
+    options = ("-m", "avg", *window.split())
+    assert cli("pool", "in.png", "-o", "whole.npy", "--engine", "numpy", *options).code == 0
+    memory = {"alpha": 900_000, "rgba": 2_000_000}.get(case, 600_000)
+    result, _ = pooled(cli, "in.png", "out.npy", *options, memory=memory)
+    np.testing.assert_array_equal(result, np.load("whole.npy"))
+
+
+@pytest.mark.parametrize("what", ["bit", "end"])
+def test_a_damaged_png_in_bands_is_refused_and_leaves_no_output(cli, what):
+    poolcli.write("in.png", RNG.integers(0, 255, (900, 301)).astype("uint8"))
+    with open("in.png", "rb") as file:
+        data = bytearray(file.read())
+    if what == "bit":
+        data[-2000] ^= 1
+    else:
+        del data[-2000:]
+    with open("in.png", "wb") as file:
+        file.write(data)
+    done = cli("pool", "in.png", "-o", "out.npy", "-k2", "-s1", "-m", "avg", "--max-memory", SMALL)
+    assert (done.code, os.listdir()) == (3, ["in.png"])
+    assert "png" in done.err
+
+
 def test_a_stored_array_of_an_archive_goes_in_bands_and_damage_is_seen(cli):
     arrays = {"one": RNG.normal(size=(300, 200)), "two": np.zeros(3)}
     np.savez("in.npz", **arrays)
@@ -236,6 +278,7 @@ BIG = """
 import sys
 from poolcli.cli.app import run
 from poolcli.jobs import bands
+from poolcli.media import scanlines
 slow = bands.pooled
 def pooled(*arguments):
     import time

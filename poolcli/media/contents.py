@@ -252,7 +252,8 @@ def _module(format: Format) -> Any:
 
 def _parted(format: Format) -> Any:
     """Return the module that may have a format's `stream` and `writing`, in parts."""
-    return import_module("poolcli.media.tiles") if format.name == "tiff" else _module(format)
+    name = {"tiff": "tiles", "png": "scanlines"}.get(format.name)
+    return _module(format) if name is None else import_module(f"poolcli.media.{name}")
 
 
 _SILENCE = logging.NullHandler()

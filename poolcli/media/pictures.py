@@ -187,10 +187,10 @@ def limit(rows: int, columns: int, max_pixels: int, channels: int = 1) -> None:
         raise LimitError(f"{size} are {pixels} pixels, more than the limit of {max_pixels}", f"max_pixels={pixels}")
 
 
-def fill(format: str, data: bytes, rows: int, columns: int, most: float) -> None:
-    """Refuse a header that promises more pixels than one byte of the file can stand for, which is *most*.
+def fill(format: str, size: int, rows: int, columns: int, most: float) -> None:
+    """Refuse a header that promises more pixels than *size* bytes can stand for, of which each is *most*.
 
     Decoders would make the picture first, or fill what is missing.
     """
-    if len(data) * most < rows * columns:
-        raise InputError(f"damaged or truncated {format}: {len(data)} bytes cannot hold {rows}x{columns} pixels")
+    if size * most < rows * columns:
+        raise InputError(f"damaged or truncated {format}: {size} bytes cannot hold {rows}x{columns} pixels")
