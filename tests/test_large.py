@@ -51,7 +51,7 @@ SHAPES = (
 
 @pytest.mark.parametrize(("layout", "shape"), SHAPES, ids=[each[0] for each in SHAPES])
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("method", ["avg", "max", "median", "maxblur"])
+@pytest.mark.parametrize("method", ["avg", "median", "maxblur"])
 def test_a_tensor_in_bands_has_the_values_of_the_whole(cli, layout, shape, order, method):
     array = np.asarray(RNG.normal(size=shape), order=order)
     np.save("in.npy", array)
@@ -221,6 +221,21 @@ def test_what_cannot_be_kept_is_refused_before_the_start_with_the_way_out(cli):
         cli, "in.npy", "--valid-count", "n.npy", "-o", "x.npy", "--max-memory", SMALL
     )
     assert sorted(os.listdir()) == ["in.jpg", "in.npy", "in.npz"]
+
+
+def test_files_of_several_pages_indices_and_pipes_are_held_as_before(cli):
+    pages = RNG.integers(0, 255, (3, 200, 90)).astype("uint8")
+    tifffile.imwrite("in.tif", pages, photometric="minisblack")
+    assert cli("pool", "in.tif", "-o", "out.tif", "-k9", "--max-memory", "200K").code == 0
+    assert len(tifffile.imread("out.tif")) == 3
+    labels = Image.fromarray(pages[0] % 7, "P")
+    labels.putpalette(bytes(range(21)))
+    for name in ("labels.png", "labels.tif"):
+        labels.save(name)
+        options = ("-m", "mode", "-k9", "--palette", "index", "--max-memory", "40K", "-o", f"out.{name}")
+        assert "decoded as a whole" in refused(cli, name, *options)
+    said = refused(cli, "in.tif", "-o", "no.tif", "-k9", "--max-memory", "20K")
+    assert "tiff is read as a whole" in said
 
 
 def test_the_limit_that_is_named_is_enough(cli):

@@ -163,7 +163,7 @@ def failed(job: Job, request: Request, error: PoolError) -> Record:
 
 def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     """Look at the input and plan, refusing what the output's format cannot hold, and what memory cannot."""
-    from poolcli.media import contents
+    from poolcli.media import contents, parts
 
     if job.error is not None:
         raise job.error
@@ -172,7 +172,7 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
         "key": request.key, "max_pixels": request.max_pixels,
         "upright": request.picture.orient == "apply", "indexed": request.picture.palette == "index",
     }  # fmt: skip
-    found = contents.stream(files.Parts(job.input), **how) if 4 * size > limit else None
+    found = contents.stream(parts.Parts(job.input), **how) if 4 * size > limit else None
     if found is None:
         if size > limit:
             format_ = formats.sniff(files.peek(job.input)[0])
@@ -188,7 +188,7 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     if need <= limit:
         return replace(prospect, record=replace(prospect.record, memory=need))
     if found.source.part is None and files.size(job.input):
-        found = contents.stream(files.Parts(job.input), **how) or found
+        found = contents.stream(parts.Parts(job.input), **how) or found
         prospect = _planned(found, size, job, request)
     return _banded(prospect, need, limit)
 
@@ -217,7 +217,6 @@ def _banded(prospect: Prospect, need: int, limit: int) -> Prospect:
     whole = {
         f"{source.header.format} is decoded as a whole": source.part is None,
         "it is turned, cropped or converted first": bool(source.changes),
-        "it has several pages": source.header.frames > 1,
         "levels are pooled of wholes": len(page.windows) > 1,
         "counts and indices are told of wholes": job.counts is not None or job.indices is not None,
     }
@@ -240,8 +239,8 @@ def _banded(prospect: Prospect, need: int, limit: int) -> Prospect:
 
 
 def _way(format_: Format) -> str:
-    """Return how to make something that goes in bands of a file that does not."""
-    return "vips copy INPUT x.tif[tile]" if format_.picture else "numpy.save"
+    """Return what goes in bands in place of a file that does not."""
+    return "vips copy INPUT x.tif[tile] makes one that goes in bands" if format_.picture else ".npy files go in bands"
 
 
 def _too_large(need: int, limit: int, why: str, way: str = "") -> LimitError:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
+    from poolcli.media.parts import Parts
+
 __all__ = ["Content", "Found", "Header", "Meta", "decode", "encode", "look"]
 
 
@@ -106,12 +108,12 @@ def look(data: bytes, *, key: str | None = None, max_pixels: int, upright: bool 
 
 
 def stream(
-    file: files.Parts, *, key: str | None = None, max_pixels: int, upright: bool = True, indexed: bool = False
+    file: Parts, *, key: str | None = None, max_pixels: int, upright: bool = True, indexed: bool = False
 ) -> Found | None:
     """Return what a file holds as `look` does, to be read in parts; None where that cannot be done."""
     format_ = formats.sniff(file.read(0, 512))
     module, chosen = _parted(format_), {} if key is None else {"key": key}
-    if not hasattr(module, "stream") or (chosen and format_.name != "npz"):
+    if not hasattr(module, "stream") or (chosen and format_.name != "npz") or (indexed and format_.picture):
         return None
     with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
         source = module.stream(file, max_pixels, **chosen)

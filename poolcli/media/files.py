@@ -14,7 +14,6 @@ from poolcli.errors import InputError, OutputError, PoolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from io import FileIO
     from typing import BinaryIO
 
     from typing_extensions import Buffer
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 # "/dev/stdout" may be a pipe or a file of the shell's: both want the bytes on the descriptor that is open.
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
-_CHUNK = 2**24
+CHUNK = 2**24
 
 _FACTS = {
     errno.ENOENT: "no such file",
@@ -48,7 +47,7 @@ def read(name: str) -> bytes:
     UsageError
         Standard input is a terminal.
     """
-    with _facts(InputError):
+    with facts(InputError):
         data = _read_stdin() if name == "-" else _read_regular(name)
     if not data:
         raise InputError("empty file")
@@ -56,7 +55,7 @@ def read(name: str) -> bytes:
 
 
 @contextmanager
-def _facts(kind: type[PoolError], passing: tuple[type[Exception], ...] = (PoolError,)) -> Iterator[None]:
+def facts(kind: type[PoolError], passing: tuple[type[Exception], ...] = (PoolError,)) -> Iterator[None]:
     """Raise what the system reports as an error of this kind, but for what may pass."""
     try:
         yield
@@ -86,12 +85,12 @@ def is_pipe(name: str) -> bool:
 
 def peek(name: str) -> tuple[bytes, os.stat_result]:
     """Return the first 512 bytes of a regular file, which tell its format, and its size and times; errors as `read`."""
-    with _facts(InputError), _opened(name) as (descriptor, found):
+    with facts(InputError), opened(name) as (descriptor, found):
         return os.read(descriptor, 512), found
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
+def opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file and nothing else."""
     # O_NONBLOCK: opening a FIFO would wait for ever; O_NOCTTY: opening a terminal would adopt it.
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -109,57 +108,17 @@ def _opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
 def size(name: str) -> int | None:
     """Return the bytes of a regular file; None of what is read to its end, or is no file."""
     try:
-        found = os.stat(name)
+        found = None if name == "-" else os.stat(name)
     except (OSError, ValueError):
         return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
-
-
-class Parts:
-    """A regular file that is read in parts, each an error if the file is not what it was when it was first seen."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        _, found = peek(name)
-        self.size, self._stamp = found.st_size, _stamp(found)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return up to *size* bytes from *offset* on."""
-        data = bytearray(max(0, min(size, self.size - offset)))
-        self.fill([(offset, memoryview(data))])
-        return bytes(data)
-
-    def fill(self, views: Iterable[tuple[int, memoryview]]) -> None:
-        """Fill each of *views* by the bytes from an offset on; errors as `read`."""
-        with self.opened() as file:
-            for offset, view in views:
-                file.seek(offset)
-                done = 0
-                while done < len(view):
-                    got = file.readinto(view[done : done + _CHUNK])  # a signal is heard between two chunks
-                    if not got:
-                        raise InputError("changed while reading")
-                    done += got
-
-    @contextmanager
-    def opened(self) -> Iterator[FileIO]:
-        """Open the file, for reading without a buffer."""
-        with _facts(InputError), _opened(self._name) as (descriptor, found):
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                yield file
-            if self._stamp != _stamp(found) or self._stamp != _stamp(os.fstat(descriptor)):
-                raise InputError("changed while reading")
-
-
-def _stamp(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_size if found and stat.S_ISREG(found.st_mode) else None
 
 
 def _read_regular(name: str) -> bytes:
     if is_pipe(name):
         with open(name, "rb") as pipe:
             return pipe.read()
-    with _opened(name) as (descriptor, before):
+    with opened(name) as (descriptor, before):
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(before.st_size + 1)
         after = os.fstat(descriptor)
@@ -215,7 +174,7 @@ def write(
     UsageError
         Standard output is a terminal.
     """
-    with _facts(OutputError, (PoolError, BrokenPipeError) if name in _STDOUT else (PoolError,)):
+    with facts(OutputError, (PoolError, BrokenPipeError) if name in _STDOUT else (PoolError,)):
         if name in _STDOUT:
             return _write_stdout(product)
         if _is_stream(name):
@@ -371,7 +330,7 @@ def _write_all(descriptor: int, product: Product) -> int:
     for buffer in product:
         view, done = memoryview(buffer).cast("B"), 0
         while done < view.nbytes:
-            done += os.write(descriptor, view[done : done + _CHUNK])  # a signal is heard between two chunks
+            done += os.write(descriptor, view[done : done + CHUNK])  # a signal is heard between two chunks
         size += done
     return size
 

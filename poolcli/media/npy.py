@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from poolcli.media.files import Parts, Product
+    from poolcli.media.files import Product
+    from poolcli.media.parts import Parts
     from poolcli.media.pictures import Meta
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from poolcli.media.files import Parts
+    from poolcli.media.parts import Parts
 
 _HEAD = npy.HEAD
 _LOCAL = 30  # bytes before the name of a member

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from poolcli.media.files import Parts
+    from poolcli.media.parts import Parts
     from poolcli.media.pictures import Source
 
 PIECE, STEP = 2**18, 2**20  # bytes that are read at a time, and of lines that are decoded
@@ -32,7 +32,14 @@ def stream(file: Parts, max_pixels: int) -> Source | None:
     found = png.looked(b"".join([png.SIGNATURE, *rest[:-1], empty, rest[-1]]), file.size, max_pixels)
     header = file.read(chunks[0][1], chunks[0][2])
     kinds, (depth, colour, *_, interlaced) = {kind for kind, _, _ in chunks}, header[8:]
-    if interlaced or depth < 8 or colour not in png.CHANNELS or b"tRNS" in kinds or b"IDAT" not in kinds:
+    if (
+        found.header.frames > 1
+        or interlaced
+        or depth < 8
+        or colour not in png.CHANNELS
+        or b"tRNS" in kinds
+        or b"IDAT" not in kinds
+    ):
         return None
     lines = _Lines(file, header, [(start, length) for kind, start, length in chunks if kind == b"IDAT"])
     whole = tuple(slice(0, length) for length in found.header.shape)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
-    from poolcli.media.files import Parts, Product
+    from poolcli.media.files import Product
+    from poolcli.media.parts import Parts
     from poolcli.media.pictures import Meta, Source
 
 _TILE = 256
@@ -30,11 +31,11 @@ _TILE = 256
 
 
 def stream(file: Parts, max_pixels: int) -> Source | None:
-    """Return the source of the first page, which is read by rows of tiles or by strips; None where it cannot be."""
+    """Return the source of the only page, which is read by rows of tiles or by strips; None where it cannot be."""
     with file.opened() as raw:
         found, page = tiff.looked(raw, file.size, max_pixels, 0)
         mixed = {5: bool(page.subsampling), 6: page.compression not in tiff.JPEGS}  # of colours and brightness
-        if mixed.get(page.photometric, False):
+        if found.header.frames > 1 or mixed.get(page.photometric, False):
             return None
         rows = _Plain(file, page) if page.is_memmappable and page.planarconfig == 1 else _Rows(file, page)
     whole = tuple(slice(0, length) for length in found.header.shape)
