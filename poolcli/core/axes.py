@@ -95,14 +95,6 @@ class Axis:
 
     def runs(self, *, include_pad: bool = False) -> tuple[Run, ...]:
         """All output positions as runs of equal count; only edge windows are looked at one by one."""
-        if self.parent:
-            begin, end = self.start, self.start + self.out
-            every = self.parent.runs(include_pad=include_pad)
-            return tuple(
-                Run(max(run.start, begin) - begin, min(run.stop, end) - begin, run.divisor)
-                for run in every
-                if run.start < end and run.stop > begin
-            )
         inner = -(-self.before // self.stride)
         outer = max(inner, (self.length + self.before - self.reach) // self.stride + 1)
         inner, outer = min(inner, self.out), min(outer, self.out)
