@@ -74,8 +74,6 @@ class Axis:
 
     def count(self, o: int, *, include_pad: bool = False) -> int:
         """Elements that the window at *o* divides by (ATen's ``cpu_avg_pool``, per axis)."""
-        if self.parent:
-            return self.parent.count(self.start + o, include_pad=include_pad)
         start, stop = self.span(o)
         if include_pad:  # the padding counts, what ceil hangs over does not
             return 1 + (min(stop, self.length + self.after) - start - 1) // self.dilation
