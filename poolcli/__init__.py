@@ -10,6 +10,7 @@ What cannot be done raises `PoolError`. Each value of a result is, of its window
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from os import PathLike, fsdecode
 from typing import TYPE_CHECKING, Any
 
@@ -21,29 +22,22 @@ if TYPE_CHECKING:
 
     from poolcli.core.places import unpool
     from poolcli.core.pooling import pool
+    from poolcli.core.regions import region
     from poolcli.measure.compare import compare
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "PoolError", "__version__", "compare", "pool", "read", "unpool", "write"]
+__all__ = ["METHODS", "PoolError", "__version__", "compare", "pool", "read", "region", "unpool", "write"]
 __doc__ = "\n".join([f"{__doc__}", *(f"    {row.name:9} {row.summary}" for row in _methods.METHODS.values())])
 
 METHODS = tuple(_methods.METHODS)
 
+_LATER = {"pool": "core.pooling", "region": "core.regions", "unpool": "core.places", "compare": "measure.compare"}
+
 
 def __getattr__(name: str) -> object:
-    """Import `pool`, `unpool` and `compare` when they are first asked for, so that `poolcli --help` needs no NumPy."""
-    if name == "pool":
-        from poolcli.core.pooling import pool
-
-        return pool
-    if name == "unpool":
-        from poolcli.core.places import unpool
-
-        return unpool
-    if name == "compare":
-        from poolcli.measure.compare import compare
-
-        return compare
+    """Import what computes when it is first asked for, so that `poolcli --help` needs no NumPy."""
+    if name in _LATER:
+        return getattr(import_module(f"poolcli.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -24,8 +24,9 @@ from poolcli.core import pooling
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError, OutputError, PoolError, PoolWarning, UsageError, warn_once
-from poolcli.jobs import batch, manifest, naming, records, runner, tree
+from poolcli.jobs import bands, batch, manifest, naming, records, runner, tree
 from poolcli.jobs.light import Light
+from poolcli.jobs.memory import Dropped, Memory, allowed
 from poolcli.jobs.request import EXISTS, MAX_PIXELS, Output, Picture, Request
 from poolcli.media import files, formats
 
@@ -427,7 +428,6 @@ def test_a_batch_is_refused_settings_that_make_no_sense():
         ({"output": "-"}, "output must be a folder"),
         ({"template": "x", "flat": True}, "flat must be used without template"),
         ({"jobs": 0}, "jobs must be a whole number from 1"),
-        ({"max_memory": "much"}, "max_memory must be a whole number"),
         ({"max_errors": 0}, "max_errors must be a whole number"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -442,11 +442,12 @@ def test_settings_of_a_batch_are_settled_once():
     from poolcli.core.threads import usable_cpus
 
     usual = batch.Settings("out")
-    assert (usual.jobs, usual.max_memory, usual.max_errors) == (usable_cpus(), batch.allowed_memory() // 4, None)
+    assert (usual.jobs, usual.max_errors) == (usable_cpus(), None)
+    assert (Request().max_memory, Request(max_memory="2K").max_memory) == (allowed() // 4, 2000)
     assert (usual.resume, usual.durable, usual.prune) == (True, False, False)
     assert (usual.names, batch.Settings("out", flat=True).names) == (tree.MIRROR, tree.FLAT)
-    asked = batch.Settings("out", template="{name}", jobs="3", max_memory="2K", max_errors=1)
-    assert (asked.names, asked.jobs, asked.max_memory, asked.max_errors) == ("{name}", 3, 2000, 1)
+    asked = batch.Settings("out", template="{name}", jobs="3", max_errors=1)
+    assert (asked.names, asked.jobs, asked.max_errors) == ("{name}", 3, 1)
 
 
 # --- real folders ------------------------------------------------------------------------------------------------
@@ -1064,7 +1065,7 @@ def hold(memory, number, size, need, trace):
 
 
 def test_memory_in_flight_stays_within_its_bound_and_the_large_run_alone():
-    memory, trace = batch.Memory(100), []
+    memory, trace = Memory(100), []
     needs = [30, 40, 250, 30, 60, 90, 10, 10, 101, 50]
     threads = [
         threading.Thread(target=hold, args=(memory, number, 1, need, trace)) for number, need in enumerate(needs)
@@ -1085,14 +1086,14 @@ def test_memory_in_flight_stays_within_its_bound_and_the_large_run_alone():
 
 
 def test_what_fits_into_memory_together_need_not_wait():
-    memory = batch.Memory(100)
+    memory = Memory(100)
     with memory.share(0, 1), memory.share(1, 1):
         assert not memory.take(0, 60)
         assert not memory.take(1, 40)
 
 
 def test_those_that_wait_for_memory_are_served_in_the_order_of_the_plan():
-    memory, order, taken = batch.Memory(10), [], threading.Event()
+    memory, order, taken = Memory(10), [], threading.Event()
     inside = threading.Barrier(5)
 
     def work(number):
@@ -1116,18 +1117,18 @@ def test_those_that_wait_for_memory_are_served_in_the_order_of_the_plan():
     assert order == [0, 1, 2, 3]
 
 
-class Impatient(batch.Memory):
+class Impatient(Memory):
     """Drops who would have to wait."""
 
     def _wait(self, free):
         if not free():
-            raise batch.Dropped
+            raise Dropped
 
 
 def fits(call):
     try:
         call()
-    except batch.Dropped:
+    except Dropped:
         return False
     return True
 
@@ -1162,27 +1163,38 @@ def test_a_large_job_waits_for_those_that_decode_and_no_longer():
 
 @pytest.mark.parametrize(("need", "alone"), [(100, False), (101, True)])
 def test_what_needs_more_than_all_the_room_is_alone(need, alone):
-    memory = batch.Memory(100)
+    memory = Memory(100)
     with memory.share(0, 1):
         assert memory.take(0, need) is alone
 
 
 def test_a_closed_memory_lets_nobody_in():
-    memory = batch.Memory(10)
+    memory = Memory(10)
     memory.close()
-    with pytest.raises(batch.Dropped), memory.share(0, 1):
+    with pytest.raises(Dropped), memory.share(0, 1):
         pass
 
 
-def test_a_file_above_the_bound_uses_all_threads_and_others_one(cli):
-    photos("in", 2)
-    done = objects(cli("batch", "in", "-o", "out", "--json", "--engine", "numba"))
-    assert {one["threads"] for one in done} == {1}
+def test_a_file_that_goes_in_bands_uses_all_threads_and_others_one(cli, monkeypatch):
     from poolcli.core.threads import usable_cpus
 
-    done = objects(cli("batch", "in", "-o", "alone", "--json", "--engine", "numba", "--max-memory", "1K"))
-    assert {one["threads"] for one in done} == {usable_cpus()}
-    assert contents("out") == contents("alone")
+    monkeypatch.setattr(bands, "WORK", 0)
+    os.mkdir("in")
+    for name, rows in (("a", 500), ("b", 8), ("c", 8)):
+        np.save(f"in/{name}.npy", np.random.default_rng(rows).normal(size=(rows, 40)))
+    more = ("-m", "avg", "--json", "--engine", "numba")
+    done = objects(cli("batch", "in", "-o", "out", *more))
+    assert {one["threads"] for one in done} == {1}
+    done = objects(cli("batch", "in", "-o", "bounded", *more, "--max-memory", "50K"))
+    assert [one["threads"] for one in done] == [usable_cpus(), 1, 1]
+    assert contents("out") == contents("bounded")
+
+
+def test_a_file_that_would_pass_the_bound_is_refused_and_others_are_done(cli):
+    photos("in", 1)
+    np.save("in/small.npy", np.zeros((4, 4)))
+    done = cli("batch", "in", "-o", "out", "--json", "--max-memory", "1K")
+    assert (done.code, [one["status"] for one in objects(done)]) == (5, ["done", "failed"])
 
 
 def test_warnings_stay_with_the_record_of_their_thread(monkeypatch, tmp_path):

@@ -1219,9 +1219,9 @@ def test_more_pixels_than_the_limit_are_refused_from_the_header(form):
 
 
 def test_a_byte_may_stand_for_as_many_pixels_as_the_format_can_pack_and_no_more():
-    pictures.fill("png", bytes(10), 5, 4, 2)
+    pictures.fill("png", 10, 5, 4, 2)
     with pytest.raises(InputError, match=r"^damaged or truncated png: 10 bytes cannot hold 7x3 pixels$"):
-        pictures.fill("png", bytes(10), 7, 3, 2)
+        pictures.fill("png", 10, 7, 3, 2)
 
 
 def bombs(rows, columns):

@@ -16,7 +16,7 @@ import poolcli
 from poolcli.core.methods import METHODS
 from poolcli.errors import PoolWarning
 
-NAMES = ["METHODS", "PoolError", "__version__", "compare", "pool", "read", "unpool", "write"]
+NAMES = ["METHODS", "PoolError", "__version__", "compare", "pool", "read", "region", "unpool", "write"]
 
 
 def picture(shape=(6, 8, 3), dtype="uint8"):

@@ -15,7 +15,7 @@ from poolcli.cli.options import Talk
 from poolcli.cli.tally import Meter, Tally, foresight, summary
 from poolcli.errors import UsageError
 from poolcli.jobs import batch as batches
-from poolcli.jobs import manifest, prune, records, runner, tree
+from poolcli.jobs import manifest, memory, prune, records, runner, tree
 from poolcli.jobs.batch import Batch, Settings
 from poolcli.jobs.picture import Picture
 from poolcli.jobs.records import Record
@@ -37,7 +37,7 @@ Sources = Annotated[
 ]
 Asked = Annotated[
     Request, "method", "kernel", "stride", "padding", "dilation", "ceil", "count_include_pad", "layout", "key",
-    "max_pixels", "strict", "dtype", "rules", *Picture.__dataclass_fields__, "engine", "threads",
+    "max_pixels", "strict", "dtype", "rules", *Picture.__dataclass_fields__, "engine", "threads", "max_memory",
 ]  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def batch(
         return records.worst(tally.codes)
     with manifest.opened(settings.output, durable=settings.durable) as kept:
         batches.clean(settings.output, planned, kept)
-        batches.keep_memory()
+        memory.keep()
         jobs, pruned = decide()  # under the lock: another batch may have come first
         tally = Tally(jobs, ignored)
         run = Batch(jobs, request, settings, kept)

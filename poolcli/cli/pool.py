@@ -11,7 +11,7 @@ import typer
 from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
-from poolcli.errors import InputError, PoolError, UsageError
+from poolcli.errors import InputError, LimitError, PoolError, UsageError
 from poolcli.jobs.expect import Expect
 from poolcli.jobs.request import LAYOUTS, Output, Request
 from poolcli.media import files
@@ -69,6 +69,9 @@ def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None
             record = runner.failed(job, request, error)
         if expect is not None and array is not None:
             record = _compared(record, array, expect)
+        elif expect is not None and record.status == "done":
+            held = LimitError("expect must be of a result that is held in memory", "max_memory=")
+            record = runner.failed(job, request, held)
         done.append(record)
         _tell(record, array, talk, said)
     if not talk.quiet:

@@ -304,8 +304,16 @@ def explain(record: Record) -> None:
         say(f"    output o lies at {scale:g} o {'+' if offset >= 0 else '-'} {abs(offset):g} of the input")
     if record.outline.taps is not None:
         say(f"  weights of taps: {record.outline.taps}")
+    if record.memory is not None:
+        bands = "at once" if record.bands == 1 else f"in {record.bands} bands"
+        say(f"  memory: about {megabytes(record.memory)} of {megabytes(record.request.max_memory)} allowed, {bands}")
     if plan.frame is not None:
         say(f"  framed by {_spans(plan.frame)} of {plan.pad_mode}: lengths and windows above are of the framed input")
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def _spans(pairs: Sequence[tuple[int, int]]) -> str:

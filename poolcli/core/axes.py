@@ -35,7 +35,10 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A window resolved along one axis: lengths and paddings in elements, *out* in output positions."""
+    """A window resolved along one axis: lengths and paddings in elements, *out* in output positions.
+
+    One that is part of a longer axis, its *parent*, begins at the output *start* and the element *low* of that.
+    """
 
     length: int
     kernel: int
@@ -44,6 +47,20 @@ class Axis:
     before: int
     after: int
     out: int
+    parent: Axis | None = None
+    start: int = 0
+    low: int = 0
+
+    @property
+    def whole(self) -> Axis:
+        """The axis that this one is part of, or itself."""
+        return self.parent or self
+
+    def part(self, start: int, stop: int) -> Axis:
+        """Return the outputs ``[start, stop)`` and the elements that they read, one at least, as an axis."""
+        low, high = self.inputs(start, stop)
+        length, before = max(high, low + 1) - low, low - self.span(start)[0]
+        return replace(self, length=length, before=before, out=stop - start, parent=self, start=start, low=low)
 
     @property
     def reach(self) -> int:
@@ -94,8 +111,9 @@ class Axis:
 
     def trimmed(self) -> Axis:
         """Drop the taps that lie in the padding in every window: "same" takes kernels far larger than the input."""
-        leading = max(0, (self.before - (self.out - 1) * self.stride) // self.dilation)
-        kept = min(self.kernel, -(-(self.length + self.before) // self.dilation))
+        whole = self.whole  # a part has its taps: the order of adding follows from them
+        leading = max(0, (whole.before - (whole.out - 1) * self.stride) // self.dilation)
+        kept = min(self.kernel, -(-(whole.length + whole.before) // self.dilation))
         leading = min(leading, kept - 1)
         return replace(self, kernel=kept - leading, before=self.before - leading * self.dilation)
 
@@ -138,6 +156,14 @@ class Spans(Axis):
         """Where the middle of the first part lies, in input elements from the middle of the first."""
         return (self.scale - 1) / 2
 
+    def part(self, start: int, stop: int) -> Axis:
+        """Return the outputs ``[start, stop)`` and the elements that they read as an axis."""
+        low, high = self.inputs(start, stop)
+        each = tuple((a - low, b - low) for a, b in self.spans[start:stop])
+        shares = self.shares and self.shares[start:stop]
+        length, out = high - low, stop - start
+        return replace(self, length=length, out=out, spans=each, shares=shares, parent=self, start=start, low=low)
+
     def span(self, o: int) -> Pair:
         """``[start, stop)`` of output position *o*."""
         return self.spans[o]
@@ -155,7 +181,8 @@ class Spans(Axis):
 def spans(length: int, each: Iterable[Pair]) -> Spans:
     """Return an axis of windows told one by one."""
     known = tuple(each)
-    return Spans(length, max(b - a for a, b in known), max(1, length // len(known)), 1, 0, 0, len(known), known)
+    longest, step = max(b - a for a, b in known), max(1, length // len(known))
+    return Spans(length, longest, step, 1, 0, 0, len(known), spans=known)
 
 
 def adaptive(length: int, out: int) -> Axis:
@@ -219,7 +246,7 @@ class Plan:
         """Elements of the largest window."""
         if self.divisor == "window":
             return prod(axis.kernel for axis in self.axes)
-        return prod(min(axis.kernel, axis.length) for axis in self.axes)
+        return prod(min(axis.kernel, axis.whole.length) for axis in self.axes)
 
     @property
     def taps(self) -> int:

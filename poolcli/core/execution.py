@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from poolcli.core.axes import Plan
     from poolcli.core.engines import Ready
     from poolcli.core.pooling import Outline
     from poolcli.core.recipes import Recipe
@@ -54,7 +55,7 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
     if lead == 0:
         x, y, lead, told = x[None], y[None], 1, {name: array[None] for name, array in told.items()}
         weights = None if weights is None else weights[None]
-    frames = _frames(outline)
+    frames = _frames(plan)
     for number, index in enumerate(np.ndindex(x.shape[: lead - 1])):
         part = x[index], None if weights is None else weights[index]
         for these, first, last in _slabs(len(part[0]), outline, ready):
@@ -91,7 +92,8 @@ def _slab(
     values = _framed(x[these], kept, frames, low, high, 0)
     weights = outline.missing.weigh(values, weights)
     values = values.astype(dtypes.canonical(values.dtype), copy=False)
-    how = (outline.seed, weights, into, outline.rounding)
+    plane = plane if outline.planes is None else int(outline.planes[plane])
+    how = (outline.seed, weights, into, outline.rounding, outline.numbers)
     return Slab(values, plan, ready, first, last, low, plane, *how)
 
 
@@ -143,16 +145,30 @@ def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> tuple[Array, 
     return dtypes.convert(pooled, dtype, outline.rounding), lacking
 
 
-def _frames(outline: Outline) -> list[Array] | None:
-    """Return the element that stands at each place of the framed input, along each pooled axis; -1 where zero does."""
-    plan = outline.plan
+def reads(plan: Plan) -> list[tuple[int, int]]:
+    """Return ``[low, high)`` of the input's elements that the windows of a plan read, along each pooled axis."""
+    if plan.frame is None:
+        return [(axis.low, axis.low + axis.length) for axis in plan.axes]
+    there = [places[places >= 0] for places in _places(plan, plan.frame)]
+    return [(int(each.min()), 1 + int(each.max())) if len(each) else (0, 1) for each in there]
+
+
+def _frames(plan: Plan) -> list[Array] | None:
+    """Return the element read that stands at each place of the framed input, along each pooled axis; -1 for zero."""
     if plan.frame is None:
         return None
+    return [
+        np.where(places < 0, -1, places - low)
+        for places, (low, _) in zip(_places(plan, plan.frame), reads(plan), strict=True)
+    ]
+
+
+def _places(plan: Plan, frame: tuple[tuple[int, int], ...]) -> list[Array]:
     mode: Any = {"zero": "constant"}.get(plan.pad_mode, plan.pad_mode)
     options = {"constant_values": -1} if mode == "constant" else {}
     return [
-        np.pad(np.arange(axis.length - sum(pair)), pair, mode, **options)
-        for axis, pair in zip(plan.axes, plan.frame, strict=True)
+        np.pad(np.arange(axis.whole.length - sum(pair)), pair, mode, **options)[axis.low : axis.low + axis.length]
+        for axis, pair in zip(plan.axes, frame, strict=True)
     ]
 
 

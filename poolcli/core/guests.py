@@ -45,7 +45,7 @@ def taken(given: Any) -> Guest:
         back = getattr(library, "from_dlpack", None)
         if library is not np and hasattr(given, "__dlpack__") and back is not None:
             return Guest(_without_copy(given), back=back)
-        return Guest(np.asarray(given), layout=_spelled(given))
+        return Guest(np.asarray(given), layout=spelled(given))
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
         raise InputError(f"array must be what numpy.asarray accepts, got {error}") from error
 
@@ -57,7 +57,7 @@ def _without_copy(given: Any) -> Array:
         return np.asarray(given)
 
 
-def _spelled(given: Any) -> str | None:
+def spelled(given: Any) -> str | None:
     """Return the layout that the names of an array's dims spell, if each is one letter of a layout (as in xarray)."""
     letters = "".join(map(str, getattr(given, "dims", ()))).upper()
     known = letters and len(letters) == np.ndim(given) and not set(letters) - set(POOLED + OTHER)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def pool(
     one_of("index_layout", index_layout, layouts.INDEX_LAYOUTS)
     guest = guests.taken(array)
     source = guest.array
-    window, method_, rounding = rule_sets.applied(rules, window, _method(method), rounding)
+    window, method_, rounding = rule_sets.applied(rules, window, method_of(method), rounding)
     counting = index_layout or rule_sets.index_layout(rules)
     if guest.mask is not None:
         mask = guest.mask if mask is None else guest.mask & (np.asarray(mask) != 0)
@@ -174,7 +174,8 @@ def _weights(
     return combined(weights, mask, shape, layouts.resolve(layout, shape).pooled)
 
 
-def _method(given: str | tuple[str, ArrayLike]) -> Method:
+def method_of(given: str | tuple[str, ArrayLike]) -> Method:
+    """Return the method that a token spells, or a pair of a name and weights."""
     if isinstance(given, tuple) and len(given) == 2:
         return methods.weighed(given[0], np.asarray(given[1]))
     return methods.lookup(str(given))
@@ -190,14 +191,26 @@ def _window(*values: Any) -> Window:
         return Window(*values)
 
 
+class Given(NamedTuple):
+    """What an outline is of: an array of *shape* and *dtype*, *weighed* or not, the method and the window."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    method: Method
+    window: Window
+    weighed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
     """What pooling would give: the result's shape and dtype, and how the array and the window were understood.
 
     *channels* are interleaved; *seed* is what random choices follow from; *taps* are the weights of a window, or those
-    of each axis whose products they are.
+    of each axis whose products they are. Of a region, *planes* are the numbers of its planes in the whole, *numbers*
+    how many channels that has, and the numbers of these.
     """
 
+    given: Given
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     layout: Layout
@@ -208,6 +221,8 @@ class Outline:
     seed: int
     taps: Any = None
     missing: Missing = field(default_factory=Missing)
+    planes: Array | None = None
+    numbers: tuple[int, Array] | None = None
 
 
 @lru_cache(maxsize=64)  # parsing and planning take ten times as long as pooling something small
@@ -236,16 +251,16 @@ def outline(
     target = dtypes.target(method, dtype, asked)
     ordered = [shape[axis] for axis in resolved.order]
     planes, channels = prod(ordered[: resolved.lead]), prod(ordered[resolved.lead + len(resolved.pooled) :])
+    given = Given(shape, dtype, method, window, weighed or missing.asked)
     recipe = recipes.resolve(
-        method, dtype, target, plan, (planes, channels), rounding,
-        weighed=weighed or missing.asked, indexed=indexed,
-    )  # fmt: skip
+        method, dtype, target, plan, (planes, channels), rounding, weighed=given.weighed, indexed=indexed
+    )
     pooled = resolved.replaced(shape, plan.out)
     if method.parts:
         pooled = resolved.stacked(pooled, len(method.parts))
     seed = fitted.seed if isinstance(fitted.seed, int) else 0
     taps = steps.weights(method, plan)
-    return Outline(pooled, target, resolved, plan, recipe, channels, rounding, seed, taps, missing)
+    return Outline(given, pooled, target, resolved, plan, recipe, channels, rounding, seed, taps, missing)
 
 
 def run(
@@ -280,7 +295,7 @@ def run(
         places.check(method, window)
     if method.result == "sum":
         dtypes.check_sum(source, plan.count)
-    result = _checked(out, source, outlined.shape, outlined.dtype)
+    result = checked(out, source, outlined.shape, outlined.dtype)
     told = {name: np.empty(outlined.shape, execution.ALSO[name]) for name in also}
     if method.joins:
         how: dict[str, Any] = {"engine": engine, "threads": threads, "ahead": ahead, "rounding": rounding}
@@ -320,14 +335,18 @@ def _joined(
 def _chained(source: Array, chain: Chain, window: Window, result: Array, how: dict[str, Any]) -> Pooling:
     """Pool by one method at stride 1, keeping the size, then by another what the windows of the first gave."""
     first, then = map(methods.lookup, (chain.first, chain.then))
-    missing, same = how["missing"], Window(window.kernel, 1, "same", window.dilation)
-    also = ("lacking",) if how["weights"] is not None or missing.asked else ()
-    blank = replace(missing, empty=0) if also else missing
-    between = run(source, first, same, also=also, **how | {"missing": blank})
-    weights = ~between.also["lacking"] if also else None
-    how |= {"weights": weights, "missing": replace(PLAIN, empty=missing.empty)}
+    lacking = how["weights"] is not None or how["missing"].asked
+    same, blank, left = chained(window, how["missing"], weighed=lacking)
+    between = run(source, first, same, also=("lacking",) * lacking, **how | {"missing": blank})
+    how |= {"weights": ~between.also["lacking"] if lacking else None, "missing": left}
     done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
     return replace(done, seconds=added(between.seconds, done.seconds))
+
+
+def chained(window: Window, missing: Missing, *, weighed: bool) -> tuple[Window, Missing, Missing]:
+    """Return the window of the first of two chained methods, and what is missing to the first and to the second."""
+    same = Window(window.kernel, 1, "same", window.dilation)
+    return same, replace(missing, empty=0) if weighed else missing, replace(PLAIN, empty=missing.empty)
 
 
 def _beside(source: Array, method: Method, window: Window, targets: list[Array], how: dict[str, Any]) -> Pooling:
@@ -344,7 +363,8 @@ def added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {name: one.get(name, 0.0) + value for name, value in other.items()}
 
 
-def _checked(out: Array | None, source: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def checked(out: Array | None, source: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return *out*, or a new array, for a result of *shape* and *dtype*; raise `UsageError` where it is no such."""
     if out is None:
         return np.empty(shape, dtype)
     if getattr(out, "shape", None) != shape or out.dtype != dtype:

@@ -156,18 +156,21 @@ def winning(dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]) -> tuple[Ga
 
 
 def tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int) -> tuple[Task, ...]:
-    """Part a fold over all axes: the outer ones are folded one by one into accumulators, the last two together."""
+    """Part a fold over all axes: the outer ones are folded one by one into accumulators, the last two together.
+
+    Rows are those of the whole axis, of which any can be folded; columns may be a part of theirs.
+    """
     include_pad = plan.divisor == "window"
     *outer, rows, columns = (ONE, *plan.axes) if len(plan.axes) == 1 else plan.axes
     found = []
     for i, axis in enumerate(outer):
         width = prod(inner.length for inner in plan.axes[i + 1 :]) * channels
-        whole = Axis(width, 1, 1, 1, 0, 0, width)
+        every = Axis(width, 1, 1, 1, 0, 0, width)
         kept = replace(fold, finish="keep")
-        found.append(Task(axis, whole, include_pad, kept, types.unfinished(), planes, 1))
+        found.append(Task(axis.whole, every, include_pad, kept, types.unfinished(), planes, 1))
         planes *= axis.out
         fold, types = replace(fold, lift="same"), types.lifted()
-    return (*found, Task(rows, columns, include_pad, fold, types, planes, channels))
+    return (*found, Task(rows.whole, columns, include_pad, fold, types, planes, channels))
 
 
 def kernels() -> list[Kernel]:

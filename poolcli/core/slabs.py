@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +40,8 @@ class Slab:
         Of each element, broadcasting to x; bool where each counts once or not at all.
     into, rounding
         Where results go, of what type, and how they are converted to it.
+    channels
+        Where these are not all: how many the whole array has, and the numbers of these.
     """
 
     x: Array
@@ -54,6 +55,7 @@ class Slab:
     weights: Array | None = None
     into: Array | None = None
     rounding: str = "even"
+    channels: tuple[int, Array] | None = None
 
     @property
     def outs(self) -> tuple[int, ...]:
@@ -332,7 +334,7 @@ class Slab:
             if ends is not None:
                 shares *= np.where(at == spans[:, 1:] - 1, ends[:, 1:], 1.0)
                 shares[:, 0] = ends[:, 0]
-                shares = np.rint(shares * axis.out)
+                shares = np.rint(shares * axis.whole.out)
             outs = whole.shape[1:]
             whole = np.multiply.outer(whole, shares.T)  # taps, outputs, taps of this axis, outputs of this axis
             whole = np.moveaxis(whole, 1 + len(outs), 1).reshape(-1, *outs, len(at))
@@ -385,15 +387,15 @@ class Slab:
 
     def uniform(self) -> Array:
         """Return a number in [0, 1) for each output, by its place in the whole result (SplitMix64)."""
-        planes, channels = len(self.x), self.x.shape[-1]
-        rest = prod(self.plan.out[1:]) * channels
-        each = np.arange((self.last - self.first) * rest, dtype=np.uint64) + np.uint64(self.first * rest)
-        whole = np.uint64(self.plan.out[0] * rest)
-        place = (np.arange(planes, dtype=np.uint64)[:, None] + np.uint64(self.plane)) * whole + each
+        place = np.arange(self.plane, self.plane + len(self.x))
+        for axis, first, out in zip(self.plan.axes, (self.first, *[0] * len(self.outs)), self.outs, strict=False):
+            place = np.add.outer(place * axis.whole.out, np.arange(out) + (axis.start + first))
+        channels, number = self.channels or (self.x.shape[-1], np.arange(self.x.shape[-1]))
+        place = np.add.outer(place * channels, number).astype(np.uint64)
         x = np.uint64(self.seed) + (place + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-        return ((x ^ x >> np.uint64(31)) >> np.uint64(11)).reshape(planes, *self.outs, channels) / 2.0**53
+        return np.asarray(((x ^ x >> np.uint64(31)) >> np.uint64(11)) / 2.0**53)
 
 
 def _highest(dtype: np.dtype[Any]) -> Any:
@@ -410,14 +412,17 @@ def fold_axes(
         result = np.empty((planes, *slab.outs, tasks[-1].channels), tasks[-1].types.result)
         values = np.require(values, tasks[0].types.source, ["C", "A"])
     for number, task in enumerate(tasks[:-1]):
+        axis = slab.plan.axes[number]
         folded = np.empty((planes, stop - first, task.columns.out), task.types.result)
-        folders[number](values.reshape(planes, -1, task.columns.length), folded, low, first)
-        counts = arrays.divisors(task.rows, include_pad=slab.plan.divisor == "window")[first:stop]
+        source = values.reshape(planes, -1, task.columns.length)
+        folders[number](source, folded, axis.low + low, axis.start + first)
+        counts = arrays.divisors(axis, include_pad=slab.plan.divisor == "window")[first:stop]
         outer = tuple(np.multiply.outer(outer, counts).ravel().tolist())
         values, planes, low, first, stop = folded, planes * (stop - first), 0, 0, slab.plan.axes[number + 1].out
-    last = tasks[-1]
-    if last.rows is recipes.ONE:
+    last, rows = tasks[-1], recipes.ONE if len(slab.plan.axes) == 1 else slab.plan.axes[-2]
+    if rows is recipes.ONE:
         low = first = 0
     width, out_width = (n * last.channels for n in (last.columns.length, last.columns.out))
-    folders[-1](values.reshape(planes, -1, width), result.reshape(planes, -1, out_width), low, first, outer)
+    source, target = values.reshape(planes, -1, width), result.reshape(planes, -1, out_width)
+    folders[-1](source, target, rows.low + low, rows.start + first, outer)
     return result

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -17,6 +15,7 @@ from poolcli.core.settings import setting, whole
 from poolcli.core.threads import usable_cpus
 from poolcli.errors import BugError, OutputError, UsageError
 from poolcli.jobs import manifest, naming, runner, tree
+from poolcli.jobs.memory import Dropped, Memory
 from poolcli.jobs.request import PLACES
 from poolcli.media import files
 
@@ -24,24 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
-    from typing_extensions import Buffer
-
     from poolcli.errors import PoolError
     from poolcli.jobs.manifest import History, Manifest
     from poolcli.jobs.naming import Job
     from poolcli.jobs.records import Record
     from poolcli.jobs.request import Request
+    from poolcli.media.files import Product
 
 WINDOW = 64  # jobs for each thread that may be done before the oldest is
-KEPT = 2**28  # bytes of freed memory that a batch keeps
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-_LARGEST = 2**25  # the most bytes that glibc takes for the second
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # whatever is written next will fail too
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a batch goes about it; sizes may be text."""
+    """How a batch goes about it; numbers may be text."""
 
     output: str = setting("Output", "Folder that the outputs go to.", short="-o", metavar="DST")
     template: str | None = setting(
@@ -51,9 +46,6 @@ class Settings:
     resume: bool = setting("Run", "Skip what is done already and has not changed, the default.", default=True)
     jobs: int = setting(
         "Run", "Files at once; else as many as usable processors.", default=None, short="-j", metavar="N"
-    )
-    max_memory: int = setting(
-        "Run", "For the files in flight; K, M and G count. Else a quarter.", default=None, metavar="BYTES"
     )
     prune: bool = setting(
         "Output",
@@ -68,7 +60,7 @@ class Settings:
             raise UsageError("output must be a folder, got -")
         if self.template is not None and self.flat:
             raise UsageError("flat must be used without template: both name the outputs")
-        usual = {"jobs": usable_cpus(), "max_memory": allowed_memory() // 4, "max_errors": None}
+        usual = {"jobs": usable_cpus(), "max_errors": None}
         for name, value in usual.items():
             asked = getattr(self, name)
             object.__setattr__(self, name, value if asked is None else whole(name, asked))
@@ -118,32 +110,6 @@ def decided(
     return steps
 
 
-def allowed_memory() -> int:
-    """Return the bytes of memory that this process may use: the machine's, or fewer by its control group."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, encoding="ascii") as file:
-                limits.append(int(file.read()))
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    return min(limits)
-
-
-def keep_memory() -> None:
-    """Have the C library keep the memory that arrays give back, for the arrays of the next file.
-
-    The system hands memory out by zeroed pages: 600,000 page faults were a fifth of the time of 300 photos. It goes
-    for what is freed, so the most that is held at once stays as it is. Only glibc knows these settings.
-    """
-    import ctypes
-
-    tune = getattr(ctypes.CDLL(None), "mallopt", None)
-    if tune is not None:
-        tune(_TRIM_THRESHOLD, KEPT)
-        tune(_MMAP_THRESHOLD, _LARGEST)
-
-
 def clean(destination: str, jobs: Iterable[Job], kept: Manifest) -> None:
     """Remove the temporary files that a killed run into *destination* left; its manifest is locked."""
     files.sweep(_folders(jobs) | {os.path.realpath(folder) for folder, _, _ in os.walk(destination)}, kept.mark)
@@ -152,69 +118,6 @@ def clean(destination: str, jobs: Iterable[Job], kept: Manifest) -> None:
 def _folders(jobs: Iterable[Job]) -> set[str]:
     """Return where the outputs of *jobs* are, and their temporary files."""
     return {os.path.dirname(os.path.realpath(job.output)) for job in jobs if job.output is not None}
-
-
-class Dropped(Exception):  # noqa: N818 -- not an error
-    """The run ends before this job does."""
-
-
-class Memory:
-    """The bytes that files in flight hold together.
-
-    A file takes the room of its own bytes before it is read, and of all that it needs when its header is known. Those
-    that wait are served in the order of the plan; what is larger than all the room waits until it is alone.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._held: dict[int, int] = {}  # bytes by number of the job
-        self._asking: set[int] = set()  # read, and not yet decoded
-        self._granted: set[int] = set()
-        self._changed = threading.Condition()
-        self._closed = False
-
-    @contextmanager
-    def share(self, number: int, size: int) -> Iterator[None]:
-        """Hold *size* bytes for job *number*, and what it takes after, while the body runs."""
-        with self._changed:
-            self._wait(lambda: not self._held or sum(self._held.values()) + size <= self._total)
-            self._held[number] = size
-        try:
-            yield
-        finally:
-            with self._changed:
-                del self._held[number]
-                self._granted.discard(number)
-                self._changed.notify_all()
-
-    def take(self, number: int, need: int) -> bool:
-        """Wait for *need* bytes in all; return whether job *number* has everything to itself."""
-
-        def free() -> bool:
-            others = sum(self._held.values()) - self._held[number]
-            return number == min(self._asking) and (others + need <= self._total or not self._granted)
-
-        with self._changed:
-            self._asking.add(number)
-            try:
-                self._wait(free)
-                self._granted.add(number)
-                self._held[number] = need
-            finally:
-                self._asking.discard(number)
-                self._changed.notify_all()
-        return need > self._total
-
-    def _wait(self, free: Callable[[], bool]) -> None:
-        self._changed.wait_for(lambda: self._closed or free())
-        if self._closed:
-            raise Dropped
-
-    def close(self) -> None:
-        """Let nobody in any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 class Batch:
@@ -226,7 +129,7 @@ class Batch:
         self._request = replace(request, threads=request.threads or 1)
         self._settings = settings
         self._manifest = kept
-        self._memory = Memory(settings.max_memory)
+        self._memory = Memory(request.max_memory)
         self._pool = ThreadPoolExecutor(settings.jobs, "poolcli-batch")
         self._pending: deque[tuple[Job, Future[Record | None] | None]] = deque()  # None: it is skipped
         self._failures = count(1)
@@ -304,12 +207,12 @@ class Batch:
             bug.__cause__ = error
             return runner.failed(job, self._request, bug)
 
-    def _write(self, job: Job, name: str, buffers: Sequence[Buffer], *, overwrite: bool) -> int:
+    def _write(self, job: Job, name: str, product: Product, *, overwrite: bool) -> int:
         self._check_open()
         try:
             return files.write(
                 name,
-                buffers,
+                product,
                 overwrite=overwrite,
                 durable=self._settings.durable,
                 mark=self._manifest.mark,

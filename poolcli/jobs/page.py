@@ -167,11 +167,13 @@ def numbers(page: Page, picture: Picture) -> range:
 def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: tuple[str, ...] = ()) -> Pooled:
     """Read a page and pool it; *also* names what else is told of its windows."""
     from poolcli.core import pooling
-    from poolcli.jobs import light, view
+    from poolcli.jobs import light
 
     with watch.stage("decode"):
         content = page.found.read()
     request = page.request
+    if request.strict and content.warnings:
+        raise InputError(content.warnings[0])
 
     def run(pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
         *unrounded, window = page.windows
@@ -183,18 +185,29 @@ def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: 
             weights=weights.weights(request, pixels.shape, page.layout), missing=page.outline.missing, also=also, **how,
         )  # fmt: skip
 
-    if request.strict and content.warnings:
-        raise InputError(content.warnings[0])
     done = light.pool(page.light, content.pixels, request.method, page.outline.dtype, request.rounding, run)
     watch.add(done.seconds)
-    meta = content.meta and content.meta.kept(request.picture.meta, _shrunk(page.outline.plan))
+    return finished(page, done, content.warnings)
+
+
+def finished(page: Page, done: Pooling, warnings: tuple[str, ...]) -> Pooled:
+    """Return what was *done* as it is written, with what a person should know of the input, too."""
+    from poolcli.jobs import view
+
     pixels = done.array
     if page.drawn:
-        letters, colormap = page.outline.layout.letters, request.picture.colormap or "viridis"
-        pixels = view.grid(pixels, letters, colormap, request.picture.tile)
+        letters, colormap = page.outline.layout.letters, page.request.picture.colormap or "viridis"
+        pixels = view.grid(pixels, letters, colormap, page.request.picture.tile)
+    meta = carried(page)
     lost = meta is not None and meta.icc and not page.drawn and not page.target.profile
     without = (f"its colour profile is left out: {page.target.name} has no place for it",) * bool(lost)
-    return Pooled(done, pixels, meta, (*content.warnings, *done.warnings, *without))
+    return Pooled(done, pixels, meta, (*warnings, *done.warnings, *without))
+
+
+def carried(page: Page) -> Meta | None:
+    """Return what the result of a picture carries beside its pixels."""
+    meta = page.found.source.meta
+    return meta and meta.kept(page.request.picture.meta, _shrunk(page.outline.plan))
 
 
 def _shrunk(plan: Plan) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from poolcli import __version__
 from poolcli.core.geometry import Window
 from poolcli.core.methods import Method
-from poolcli.errors import DifferenceError, InputError, PoolError, UsageError
+from poolcli.errors import DifferenceError, InputError, LimitError, PoolError, UsageError
 from poolcli.jobs import naming, runner
 from poolcli.jobs.naming import Job
 from poolcli.jobs.records import SCHEMA
@@ -22,9 +23,9 @@ from poolcli.media import contents, files, formats
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from typing_extensions import Buffer
+    from poolcli.media.files import Product
 
-FREE = ("engine", "threads")  # what changes no value
+FREE = ("engine", "threads", "max_memory")  # what changes no value
 SIDES = ("mask", "weights", "lengths")  # files that are read beside the input
 
 
@@ -50,10 +51,12 @@ class Writer:
     request: Request
     command: str
 
-    def __call__(self, name: str, buffers: Sequence[Buffer], **how: Any) -> int:
+    def __call__(self, name: str, buffers: Product, **how: Any) -> int:
         """Write and return the number of bytes."""
         if name != self.job.output:
             return files.write(name, buffers, **how)
+        if callable(buffers):
+            raise LimitError("receipt must be of what is held in memory", "max_memory=")
         data = b"".join(buffers)
         text = json.dumps(self.receipt(data), allow_nan=False)
         noted = contents.noted(data, text)
@@ -134,8 +137,13 @@ def _again(receipt: dict[str, Any], name: str, free: Request) -> bytes:
     job = Job(places[receipt["input"]["name"]], name, format_, level=output["level"])
     made: list[bytes] = []
 
-    def keep(_: str, buffers: Sequence[Buffer], **__: Any) -> int:
-        made.append(b"".join(buffers))
+    def keep(_: str, buffers: Product, **__: Any) -> int:
+        held = io.BytesIO()
+        if callable(buffers):
+            buffers(held)
+        else:
+            held.writelines(buffers)
+        made.append(held.getvalue())
         return len(made[-1])
 
     record, _ = runner.run(job, _restored(Request, asked | moved), write=keep)

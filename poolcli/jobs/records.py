@@ -39,7 +39,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What happened to one job; seconds by stage; *notes* are of options that were not applied to it."""
+    """What happened to one job; seconds by stage; *notes* are of options that were not applied to it.
+
+    *memory* is about how many bytes it holds at the most, in so many *bands*.
+    """
 
     status: Status
     job: Job
@@ -53,6 +56,8 @@ class Record:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: PoolError | None = None
+    memory: int | None = None
+    bands: int = 1
 
 
 def as_json(record: Record) -> dict[str, Any]:

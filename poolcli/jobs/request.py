@@ -14,6 +14,7 @@ from poolcli.core.missing import Missing
 from poolcli.core.rules import RULE_SETS, applied
 from poolcli.core.settings import setting, settle, whole
 from poolcli.errors import PoolError, UsageError
+from poolcli.jobs import memory
 from poolcli.jobs.picture import Picture
 from poolcli.media import formats
 
@@ -59,7 +60,7 @@ def _dtypes() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: the same for every input of a run; *method* and *max_pixels* may be text."""
+    """What is asked for: the same for every input of a run; *method* and sizes may be text."""
 
     method: Method = setting(
         "Window",
@@ -113,6 +114,12 @@ class Request:
     threads: int | None = setting(
         "Run", "Of a file; else all usable processors, in a batch one.", default=None, short="-t", metavar="N"
     )
+    max_memory: int = setting(
+        "Run",
+        "Bytes to hold at the most: larger inputs go in bands. K, M and G count; else a quarter of all.",
+        default=None,
+        metavar="BYTES",
+    )
 
     @property
     def weighs(self) -> bool:
@@ -120,7 +127,9 @@ class Request:
         return any(name is not None for name in (self.mask, self.weights, self.lengths))
 
     def __post_init__(self) -> None:
-        settle(self, method=method, max_pixels=partial(whole, "max_pixels"))
+        settle(self, method=method, max_pixels=partial(whole, "max_pixels"), max_memory=partial(whole, "max_memory"))
+        asked: int | None = self.max_memory
+        object.__setattr__(self, "max_memory", memory.allowed() // 4 if asked is None else asked)
         window, method_, rounding = applied(self.rules, self.window, self.method, self.rounding)
         for name, value in {"window": window, "method": method_, "rounding": rounding}.items():
             object.__setattr__(self, name, value)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from poolcli.core.pooling import Pooling
+    from poolcli.jobs.bands import Bands
     from poolcli.jobs.naming import Job
     from poolcli.jobs.page import Page, Pooled
     from poolcli.jobs.request import Request
+    from poolcli.media.contents import Found
+    from poolcli.media.formats import Format
 
 
 def check(request: Request, jobs: Iterable[Job]) -> None:
@@ -83,11 +86,15 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """What is known of a job before a pixel is decoded: its first page, the pages to pool, and its record so far."""
+    """What is known of a job before a pixel is decoded: its first page, the pages to pool, and its record so far.
+
+    What is too large to be held goes in *bands*.
+    """
 
     page: Page
     numbers: range
     record: Record
+    bands: Bands | None = None
 
 
 def planned(job: Job, request: Request) -> Record:
@@ -132,7 +139,8 @@ def run(
     array = None
     try:
         prospect = _prospect(job, request, watch)
-        if admit is not None and admit(memory(prospect)):
+        banded = prospect.bands is not None  # with all the room, and so alone
+        if admit is not None and (admit(request.max_memory if banded else memory(prospect)) or banded):
             request = replace(request, threads=None)
         record, array = _done(prospect, request, watch, ahead=ahead, write=write)
     except PoolError as error:
@@ -154,18 +162,38 @@ def failed(job: Job, request: Request, error: PoolError) -> Record:
 
 
 def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
-    """Look at the input and plan, refusing what the output's format cannot hold."""
-    from poolcli.media import contents
+    """Look at the input and plan, refusing what the output's format cannot hold, and what memory cannot."""
+    from poolcli.media import contents, parts
 
     if job.error is not None:
         raise job.error
-    with watch.stage("read"):
-        data = files.read(job.input)
-    with watch.stage("decode"):
-        found = contents.look(
-            data, key=request.key, max_pixels=request.max_pixels,
-            upright=request.picture.orient == "apply", indexed=request.picture.palette == "index",
-        )  # fmt: skip
+    size, limit = files.size(job.input) or 0, request.max_memory  # no size: it is read to its end
+    how: dict[str, Any] = {
+        "key": request.key, "max_pixels": request.max_pixels,
+        "upright": request.picture.orient == "apply", "indexed": request.picture.palette == "index",
+    }  # fmt: skip
+    found = contents.stream(parts.Parts(job.input), **how) if 4 * size > limit else None
+    if found is None:
+        if size > limit:
+            format_ = formats.sniff(files.peek(job.input)[0])
+            why = f"{format_.name} is read as a whole"
+            raise LimitError(f"memory must hold more than {size} bytes, the limit is {limit}: {why}", _way(format_))
+        with watch.stage("read"):
+            data = files.read(job.input)
+        size = len(data)
+        with watch.stage("decode"):
+            found = contents.look(data, **how)
+    prospect = _planned(found, size, job, request)
+    need = memory(prospect)
+    if need <= limit:
+        return replace(prospect, record=replace(prospect.record, memory=need))
+    if found.source.part is None and files.size(job.input):
+        found = contents.stream(parts.Parts(job.input), **how) or found
+        prospect = _planned(found, size, job, request)
+    return _banded(prospect, need, limit)
+
+
+def _planned(found: Found, size: int, job: Job, request: Request) -> Prospect:
     page = pages.planned(found, job, request)
     numbers = pages.numbers(page, request.picture)
     if numbers.start or len(numbers) > 1:
@@ -173,11 +201,51 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
     header, outline = page.found.header, page.outline
     record = Record(
         "planned", job, request, outline,
-        Side(header.format, header.shape, header.dtype, len(data)),
+        Side(header.format, header.shape, header.dtype, size),
         Side(page.target.name, outline.shape, outline.dtype.name),
         notes=page.notes,
     )  # fmt: skip
     return Prospect(page, numbers, record)
+
+
+def _banded(prospect: Prospect, need: int, limit: int) -> Prospect:
+    """Return what is pooled band by band within *limit* bytes, or raise `LimitError` where *need* would be held."""
+    from poolcli.jobs import bands
+
+    page, job, result = prospect.page, prospect.record.job, prospect.record.result
+    source = page.found.source
+    whole = {
+        f"{source.header.format} is decoded as a whole": source.part is None,
+        "it is turned, cropped or converted first": bool(source.changes),
+        "levels are pooled of wholes": len(page.windows) > 1,
+        "counts and indices are told of wholes": job.counts is not None or job.indices is not None,
+    }
+    for why, is_so in whole.items():
+        if is_so:
+            raise _too_large(
+                need, limit, why, _way(formats.by_name(source.header.format)) if source.part is None else ""
+            )
+    held = 4 * result.memory if result is not None else 0  # the result, and its encoder's copies
+    dealt = bands.dealt(page, limit - held)
+    if dealt is None and job.output is not None and not page.drawn:
+        writing, held = bands.writing(page), 0
+        if writing is None or (page.target.picture and job.output == "-"):
+            raise _too_large(need, limit, f"{page.target.name} is encoded as a whole", "output=x.npy or x.tif")
+        dealt = bands.dealt(page, limit, writing)
+    if dealt is None:
+        raise _too_large(need, limit, "its smallest band does not fit")
+    record = replace(prospect.record, memory=dealt.memory + held, bands=dealt.count)
+    return replace(prospect, record=record, bands=dealt)
+
+
+def _way(format_: Format) -> str:
+    """Return what goes in bands in place of a file that does not."""
+    return "vips copy INPUT x.tif[tile] makes one that goes in bands" if format_.picture else ".npy files go in bands"
+
+
+def _too_large(need: int, limit: int, why: str, way: str = "") -> LimitError:
+    hint = f"{way}{', or ' if way else ''}max_memory={-(-need // 10**6)}M"
+    return LimitError(f"memory must hold {need} bytes, more than the limit of {limit}: {why}", hint)
 
 
 def memory(prospect: Prospect) -> int:
@@ -189,10 +257,12 @@ def memory(prospect: Prospect) -> int:
 
 def _done(
     prospect: Prospect, request: Request, watch: Stopwatch, *, ahead: int, write: Callable[..., int]
-) -> tuple[Record, NDArray[Any]]:
+) -> tuple[Record, NDArray[Any] | None]:
     from poolcli.media import contents
 
     job, result, target = prospect.record.job, prospect.record.result, prospect.page.target
+    if prospect.bands is not None and prospect.bands.writing is not None:
+        return _streamed(prospect, prospect.bands, request, watch, write), None
     (done, *later), lost = _pooled(prospect, request, watch, ahead)
     if job.counts or job.indices:
         with watch.stage("write"):
@@ -220,18 +290,39 @@ def _pooled(prospect: Prospect, request: Request, watch: Stopwatch, ahead: int) 
     """Return the pages that were pooled one by one, and what is to be said of the others."""
     first, numbers = prospect.page, prospect.numbers
     job = prospect.record.job
+    if prospect.bands is not None:
+        from poolcli.jobs import bands
+
+        with watch.stage("pool"):
+            done = bands.assembled(first, prospect.bands, request.threads)
+        return [pages.finished(first, done, first.found.source.warnings)], []
     also = ("valid",) * (job.counts is not None) + ("indices",) * (job.indices is not None)
-    done, lost = [pages.pooled(first, request.threads, watch, ahead, also)], []
+    found, lost = [pages.pooled(first, request.threads, watch, ahead, also)], []
     for number in numbers[1:]:
         try:
             page = pages.planned(first.found.page(number), prospect.record.job, request)
-            done.append(pages.pooled(page, request.threads, watch, ahead))
+            found.append(pages.pooled(page, request.threads, watch, ahead))
         except InputError as error:  # it costs this page alone
             lost.append(f"frame {number + 1} is left out: {error.message}")
     count = first.found.header.frames
     if count > len(numbers) and request.picture.page is None:
         lost.append(f"frame {numbers.start + 1} of {count}")
-    return done, lost
+    return found, lost
+
+
+def _streamed(
+    prospect: Prospect, bands: Bands, request: Request, watch: Stopwatch, write: Callable[..., int]
+) -> Record:
+    """Write the result as it is pooled, and return the record."""
+    record = prospect.record
+    done: list[Pooling] = []
+    with watch.stage("pool"):  # and reading and writing
+        product = bands.product(prospect.page, request.threads, done)
+        size = write(record.job.output, product, overwrite=record.job.force)
+    warnings = (*prospect.page.found.source.warnings, *done[-1].warnings)
+    result = record.result and replace(record.result, bytes=size)
+    how: dict[str, Any] = {"choice": done[-1].choice, "threads": done[-1].threads, "warnings": warnings}
+    return replace(record, status="done", request=request, result=result, **how)
 
 
 def _write_beside(record: Record, pooled: Pooling, shape: tuple[int, ...], write: Callable[..., int]) -> None:

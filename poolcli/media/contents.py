@@ -6,6 +6,7 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ from poolcli.media.formats import Format, Header
 from poolcli.media.pictures import QUALITY, Meta, Source, settled, tagged, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
+
+    from poolcli.media.parts import Parts
 
 __all__ = ["Content", "Found", "Header", "Meta", "decode", "encode", "look"]
 
@@ -73,6 +76,13 @@ class Found:
                 raise ValueError
         return Content(pixels, header, source.meta, (*source.warnings, *damage))
 
+    def part(self, box: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a box of the array, of what `stream` found; errors as `look`."""
+        with _explained(InputError, f"damaged or truncated {self.header.format}", "its pixels are damaged"):
+            if self.source.part is None:
+                raise ValueError
+            return self.source.part(box)
+
     def page(self, number: int) -> Found:
         """Return what is found in a later page or frame; the ones before it are left for good."""
         with _explained(InputError, f"damaged or truncated {self.header.format}", "its header is damaged"):
@@ -95,6 +105,19 @@ def look(data: bytes, *, key: str | None = None, max_pixels: int, upright: bool 
     chosen = {} if key is None else {"key": key}
     with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
         return _found(_module(format_).look(data, max_pixels, **chosen), upright=upright, indexed=indexed)
+
+
+def stream(
+    file: Parts, *, key: str | None = None, max_pixels: int, upright: bool = True, indexed: bool = False
+) -> Found | None:
+    """Return what a file holds as `look` does, to be read in parts; None where that cannot be done."""
+    format_ = formats.sniff(file.read(0, 512))
+    module, chosen = _parted(format_), {} if key is None else {"key": key}
+    if not hasattr(module, "stream") or (chosen and format_.name != "npz") or (indexed and format_.picture):
+        return None
+    with _explained(InputError, f"damaged or truncated {format_.name}", "its header is damaged"):
+        source = module.stream(file, max_pixels, **chosen)
+        return None if source is None else _found(source, upright=upright, indexed=indexed)
 
 
 def _found(source: Source, *, upright: bool, indexed: bool) -> Found:
@@ -155,6 +178,26 @@ def encode(
     return buffers
 
 
+def writing(
+    format: Format,
+    shape: tuple[int, ...],
+    dtype: str,
+    meta: Meta | None,
+    *,
+    coding: Mapping[str, str] | None = None,
+    fortran: bool = False,
+) -> Callable[[Iterable[NDArray[Any]]], files.Product] | None:
+    """Return what makes a file of an array that comes in bands; None where the format cannot be written so.
+
+    *fortran*: they are bands of its last axis, each with its first axis innermost.
+    """
+    write = getattr(_parted(format), "writing", None)
+    if write is None or (format.picture and (fortran or dtype == "bool")):  # bits are packed row by row
+        return None
+    options = dict(coding or {}) | ({} if format.picture else {"fortran": fortran})
+    return partial(write, shape, np.dtype(dtype), meta or Meta(), **options)
+
+
 def _alike(frames: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """Return frames that all have colours, and alpha, where one has."""
     layers = [frame.reshape(*frame.shape[:2], -1) for frame in frames]
@@ -207,6 +250,12 @@ def _module(format: Format) -> Any:
     for name in ("PIL", "tifffile", "imagecodecs"):
         logging.getLogger(name).addHandler(_SILENCE)
     return import_module(f"poolcli.media.{format.name}")
+
+
+def _parted(format: Format) -> Any:
+    """Return the module that may have a format's `stream` and `writing`, in parts."""
+    name = {"tiff": "tiles", "png": "scanlines"}.get(format.name)
+    return _module(format) if name is None else import_module(f"poolcli.media.{name}")
 
 
 _SILENCE = logging.NullHandler()

@@ -14,13 +14,16 @@ from poolcli.errors import InputError, OutputError, PoolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import BinaryIO
 
     from typing_extensions import Buffer
+
+    Product = Sequence[Buffer] | Callable[[BinaryIO], int]  # buffers one after the other, or what fills a file
 
 # "/dev/stdout" may be a pipe or a file of the shell's: both want the bytes on the descriptor that is open.
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
-_CHUNK = 2**24
+CHUNK = 2**24
 
 _FACTS = {
     errno.ENOENT: "no such file",
@@ -44,7 +47,7 @@ def read(name: str) -> bytes:
     UsageError
         Standard input is a terminal.
     """
-    with _facts(InputError):
+    with facts(InputError):
         data = _read_stdin() if name == "-" else _read_regular(name)
     if not data:
         raise InputError("empty file")
@@ -52,7 +55,7 @@ def read(name: str) -> bytes:
 
 
 @contextmanager
-def _facts(kind: type[PoolError], passing: tuple[type[Exception], ...] = (PoolError,)) -> Iterator[None]:
+def facts(kind: type[PoolError], passing: tuple[type[Exception], ...] = (PoolError,)) -> Iterator[None]:
     """Raise what the system reports as an error of this kind, but for what may pass."""
     try:
         yield
@@ -82,12 +85,12 @@ def is_pipe(name: str) -> bool:
 
 def peek(name: str) -> tuple[bytes, os.stat_result]:
     """Return the first 512 bytes of a regular file, which tell its format, and its size and times; errors as `read`."""
-    with _facts(InputError), _opened(name) as (descriptor, found):
+    with facts(InputError), opened(name) as (descriptor, found):
         return os.read(descriptor, 512), found
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
+def opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file and nothing else."""
     # O_NONBLOCK: opening a FIFO would wait for ever; O_NOCTTY: opening a terminal would adopt it.
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -102,11 +105,20 @@ def _opened(name: str) -> Iterator[tuple[int, os.stat_result]]:
         os.close(descriptor)
 
 
+def size(name: str) -> int | None:
+    """Return the bytes of a regular file; None of what is read to its end, or is no file."""
+    try:
+        found = None if name == "-" else os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return found.st_size if found and stat.S_ISREG(found.st_mode) else None
+
+
 def _read_regular(name: str) -> bytes:
     if is_pipe(name):
         with open(name, "rb") as pipe:
             return pipe.read()
-    with _opened(name) as (descriptor, before):
+    with opened(name) as (descriptor, before):
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(before.st_size + 1)
         after = os.fstat(descriptor)
@@ -125,7 +137,7 @@ def placed(name: str) -> str:
 
 def write(
     name: str,
-    buffers: Sequence[Buffer],
+    product: Product,
     *,
     overwrite: bool,
     durable: bool = False,
@@ -141,8 +153,9 @@ def write(
     ----------
     name
         Path, which may hold surrogate escapes.
-    buffers
-        Contiguous, written one after the other.
+    product
+        Contiguous buffers, written one after the other; or a function that fills an open file and returns
+        its bytes.
     overwrite
         Whether an existing regular file may be replaced.
     durable
@@ -161,26 +174,22 @@ def write(
     UsageError
         Standard output is a terminal.
     """
-    views = [memoryview(buffer).cast("B") for buffer in buffers]
-    size = sum(view.nbytes for view in views)
-    with _facts(OutputError, (PoolError, BrokenPipeError) if name in _STDOUT else (PoolError,)):
+    with facts(OutputError, (PoolError, BrokenPipeError) if name in _STDOUT else (PoolError,)):
         if name in _STDOUT:
-            _write_stdout(views)
-        elif _is_stream(name):
-            _write_stream(name, views)
-        else:
-            target = os.path.realpath(name)
-            _write_regular(target, views, size, overwrite=overwrite, durable=durable, mark=mark, ready=ready)
-    return size
+            return _write_stdout(product)
+        if _is_stream(name):
+            return _write_stream(name, product)
+        target = os.path.realpath(name)
+        return _write_regular(target, product, overwrite=overwrite, durable=durable, mark=mark, ready=ready)
 
 
-def _write_stdout(views: Sequence[memoryview]) -> None:
+def _write_stdout(product: Product) -> int:
     if sys.stdout is None:
         raise OutputError("is closed")
     if sys.stdout.isatty():
         raise UsageError("standard output must be a file or a pipe, got a terminal", "output=FILE, or > FILE")
     sys.stdout.flush()
-    _write_all(sys.stdout.fileno(), views)
+    return _write_all(sys.stdout.fileno(), product)
 
 
 def _is_stream(name: str) -> bool:
@@ -198,32 +207,31 @@ def _is_stream(name: str) -> bool:
     return False
 
 
-def _write_stream(name: str, views: Sequence[memoryview]) -> None:
+def _write_stream(name: str, product: Product) -> int:
     descriptor = os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        _write_all(descriptor, views)
+        return _write_all(descriptor, product)
     finally:
         os.close(descriptor)
 
 
 def _write_regular(
     target: str,
-    views: Sequence[memoryview],
-    size: int,
+    product: Product,
     *,
     overwrite: bool,
     durable: bool,
     mark: str,
     ready: Callable[[int], None] | None,
-) -> None:
+) -> int:
     folder = os.path.dirname(target)
     make_folder(folder, durable=durable)
     # Short, because the target's own name may already be as long as the file system allows.
     temporary = os.path.join(folder, f"{_TEMPORARY}{mark}{os.urandom(4).hex()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:
-            _fill(descriptor, target if overwrite else None, views, size, durable=durable)
+            size = _fill(descriptor, target if overwrite else None, product, durable=durable)
         finally:
             os.close(descriptor)  # its error counts: network file systems report a full disk here
         if ready is not None:
@@ -238,6 +246,7 @@ def _write_regular(
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+    return size
 
 
 _TEMPORARY = ".poolcli-"
@@ -275,16 +284,17 @@ def sweep(folders: Iterable[str], mark: str) -> int:
     return count
 
 
-def _fill(descriptor: int, replaced: str | None, views: Sequence[memoryview], size: int, *, durable: bool) -> None:
-    """Give the temporary file its final mode and owner, and all its bytes."""
+def _fill(descriptor: int, replaced: str | None, product: Product, *, durable: bool) -> int:
+    """Give the temporary file its final mode and owner, and all its bytes; return how many."""
     if replaced is not None:
         _copy_mode(replaced, descriptor)
-    _write_all(descriptor, views)
+    size = _write_all(descriptor, product)
     written = os.fstat(descriptor).st_size
     if written != size:
         raise OutputError(f"{written} of {size} bytes were written")
     if durable:
         os.fsync(descriptor)
+    return size
 
 
 def _copy_mode(target: str, descriptor: int) -> None:
@@ -309,11 +319,20 @@ def _publish(temporary: str, target: str) -> None:
         os.unlink(temporary)
 
 
-def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
-    for view in views:
-        done = 0
+def _write_all(descriptor: int, product: Product) -> int:
+    """Write a product and return its bytes."""
+    if callable(product):
+        name = f"/dev/fd/{descriptor}"  # tifffile takes no number for one
+        seeks = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        with open(name, "w+b" if seeks else "wb", opener=lambda *_: os.dup(descriptor)) as file:
+            return product(file)
+    size = 0
+    for buffer in product:
+        view, done = memoryview(buffer).cast("B"), 0
         while done < view.nbytes:
-            done += os.write(descriptor, view[done : done + _CHUNK])  # a signal is heard between two chunks
+            done += os.write(descriptor, view[done : done + CHUNK])  # a signal is heard between two chunks
+        size += done
+    return size
 
 
 def fact(error: Exception) -> str:

@@ -23,7 +23,7 @@ def look(data: bytes, max_pixels: int) -> Source:
     """Return the source of the first frame on its canvas."""
     image = pillow.open(data, "Gif")
     limit(image.height, image.width, max_pixels)
-    fill("gif", data, image.height, image.width, _MOST)
+    fill("gif", len(data), image.height, image.width, _MOST)
     return pillow.source(image, data, "gif")
 
 

@@ -35,7 +35,7 @@ def look(data: bytes, max_pixels: int) -> Source:
     limit(image.height, image.width, max_pixels)
     frame, scan = _frame(data)
     if frame not in _ARITHMETIC:  # a Huffman-coded block of 8 x 8 takes a bit at least
-        fill("jpeg", data, image.height, image.width, 512)
+        fill("jpeg", len(data), image.height, image.width, 512)
     source = pillow.source(image, data, "jpeg")
     sampling = JpegImagePlugin.get_sampling(image)  # -1 where there are no colours to sample
     meta = replace(source.meta, subsampling=sampling if sampling >= 0 else None)  # type: ignore[type-var]  # it has one

@@ -17,10 +17,18 @@ from poolcli.media.formats import NUMERIC, Header
 from poolcli.media.pictures import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import BinaryIO
+
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
+    from poolcli.media.files import Product
+    from poolcli.media.parts import Parts
     from poolcli.media.pictures import Meta
+
+
+HEAD = 1 << 16  # bytes that a header is looked for in; NumPy itself reads at most 10,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +47,49 @@ class Layout:
 
 def look(data: bytes, _max_pixels: int) -> Source:
     """Return the source of the array, a read-only view of *data*; it cannot grow beyond its file."""
-    layout = parse(data, len(data))
+    layout = parse(data[:HEAD], len(data))
     return Source(layout.header("npy"), partial(_view, data, layout))
+
+
+def stream(file: Parts, _max_pixels: int) -> Source:
+    """Return the source of the array of a file that is read in parts."""
+    return streamed("npy", file, parse(file.read(0, HEAD), file.size), 0)
+
+
+def streamed(format: str, file: Parts, layout: Layout, begin: int) -> Source:
+    """Return the source of an array whose header is *begin* bytes behind the begin of a file."""
+    read = partial(part, file, layout, begin + layout.offset)
+    whole = tuple(slice(0, length) for length in layout.shape)
+    return Source(layout.header(format), partial(read, whole), part=read, fortran=layout.fortran)
+
+
+def writing(
+    shape: tuple[int, ...], dtype: np.dtype[Any], _meta: Meta, bands: Iterable[NDArray[Any]], *, fortran: bool
+) -> Product:
+    """Return what writes an array of which *bands* hold the elements in the order of the file."""
+
+    def write(file: BinaryIO) -> int:
+        size = file.write(
+            _header({"shape": shape, "descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": fortran})
+        )
+        for band in bands:
+            size += file.write(np.ascontiguousarray(band.T if fortran else band).reshape(-1).view(np.uint8).data)
+        return size
+
+    return write
 
 
 def encode(array: NDArray[Any], _meta: Meta) -> list[Buffer]:
     """Return the header and the bytes of a `.npy` file; a C-contiguous array is not copied."""
     array = np.asarray(array, order="C")
+    header = _header(np.lib.format.header_data_from_array_1_0(array))
+    return [header, array.reshape(-1).view(np.uint8).data]
+
+
+def _header(told: dict[str, Any]) -> bytes:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    return [header.getvalue(), array.reshape(-1).view(np.uint8).data]
+    np.lib.format.write_array_header_1_0(header, told)
+    return header.getvalue()
 
 
 def text(data: bytes) -> str:
@@ -96,6 +137,34 @@ _PARSERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
     (3, 0): np.lib.format.read_array_header_2_0,  # 3.0 differs in the names of structured dtypes alone
 }
+
+
+def part(file: Parts, layout: Layout, begin: int, box: tuple[slice, ...]) -> NDArray[Any]:
+    """Return a box of an array whose elements are *begin* bytes behind the begin of a file.
+
+    Axes of which it has most are read whole.
+    """
+    order = slice(None, None, -1 if layout.fortran else 1)
+    shape, asked = layout.shape[order], box[order]
+    ends = [(at.start, at.stop) for at in asked]
+    read = [
+        (0, n) if 4 * (stop - start) >= 3 * n else (start, stop) for n, (start, stop) in zip(shape, ends, strict=True)
+    ]
+    last = max((i for i, (n, at) in enumerate(zip(shape, read, strict=True)) if at != (0, n)), default=0)
+    held = np.empty([stop - start for start, stop in read], layout.dtype)
+    starts = [start for start, _ in read]
+    sizes = [math.prod(shape[axis + 1 :]) * layout.dtype.itemsize for axis in range(len(shape))]
+    outer = held.shape[:last]
+    runs = held.reshape(math.prod(outer), -1).view(np.uint8)
+    places = (
+        begin + sum((i + start) * size for i, start, size in zip((*index, 0), starts, sizes, strict=False))
+        for index in np.ndindex(outer)
+    )
+    file.fill(zip(places, (run.data for run in runs), strict=True))
+    if layout.dtype == bool and runs.size and runs.max() > 1:
+        raise InputError("damaged: bool values must be 0 or 1")
+    inner = tuple(slice(a - b, z - b) for (a, z), (b, _) in zip(ends, read, strict=True))
+    return held[inner] if not layout.fortran else held[inner].T
 
 
 def _view(data: bytes, layout: Layout) -> NDArray[Any]:

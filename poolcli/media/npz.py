@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-_HEAD = 1 << 16  # bytes of a member that its header is looked for in; NumPy itself reads at most 10,000
+    from poolcli.media.parts import Parts
+
+_HEAD = npy.HEAD
+_LOCAL = 30  # bytes before the name of a member
 
 
 def look(data: bytes, max_pixels: int, key: str | None = None) -> Source:
@@ -34,6 +40,31 @@ def look(data: bytes, max_pixels: int, key: str | None = None) -> Source:
             return npy.look(archive.read(info), max_pixels).decode()
 
     return Source(layout.header("npz"), decode)
+
+
+def stream(file: Parts, max_pixels: int, key: str | None = None) -> Source | None:
+    """Return the source of an array that is read in parts; None where it is deflated."""
+    with file.opened() as raw, zipfile.ZipFile(raw) as archive:
+        info = _choose(archive, key)
+        layout = _checked(archive, info, max_pixels)
+        if info.compress_type != zipfile.ZIP_STORED:
+            return None
+        raw.seek(info.header_offset)
+        name, extra = struct.unpack_from("<HH", raw.read(_LOCAL), _LOCAL - 4)
+
+    @cache
+    def check() -> None:
+        """Raise where the checksum of the array is not that of its bytes."""
+        with file.opened() as raw, zipfile.ZipFile(raw) as archive, archive.open(info) as member:
+            while member.read(_HEAD):
+                pass
+
+    def part(box: tuple[slice, ...]) -> NDArray[Any]:
+        check()
+        return npy.part(file, layout, begin + layout.offset, box)
+
+    begin = info.header_offset + _LOCAL + name + extra
+    return replace(npy.streamed("npz", file, layout, begin), part=part)
 
 
 def text(data: bytes, key: str) -> str:

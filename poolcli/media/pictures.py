@@ -86,7 +86,8 @@ class Source:
     The `look` of a format returns it as the file has it. *judge* returns the warnings that only the decoded array
     gives; *changes* follow, one after the other, and give what the header says. *page* looks at a later one by its
     number from 0. *indexed* looks at the same picture as indices of its
-    palette.
+    palette. *part* reads a box of the array as the file has it, where that can be done without the rest; *fortran* says
+    that a file holds its first axis innermost, and *grain* how many rows are decoded at once.
     """
 
     header: Header
@@ -97,6 +98,9 @@ class Source:
     changes: tuple[Change, ...] = ()
     page: Callable[[int], Source] | None = None
     indexed: Callable[[], Source] | None = None
+    part: Callable[[tuple[slice, ...]], NDArray[Any]] | None = None
+    fortran: bool = False
+    grain: int = 1
 
     def changed(self, header: Header, change: Change) -> Source:
         """Return the source of what *change* makes of the array, as *header* says."""
@@ -120,6 +124,8 @@ def turned(source: Source) -> Source:
         header = replace(header, shape=(columns, rows, *channels))
         if source.meta is not None and source.meta.dpi:
             source = replace(source, meta=replace(source.meta, dpi=source.meta.dpi[::-1]))
+    if orientation in {None, 1}:
+        return source
     return source.changed(header, partial(upright, orientation=orientation))
 
 
@@ -181,10 +187,10 @@ def limit(rows: int, columns: int, max_pixels: int, channels: int = 1) -> None:
         raise LimitError(f"{size} are {pixels} pixels, more than the limit of {max_pixels}", f"max_pixels={pixels}")
 
 
-def fill(format: str, data: bytes, rows: int, columns: int, most: float) -> None:
-    """Refuse a header that promises more pixels than one byte of the file can stand for, which is *most*.
+def fill(format: str, size: int, rows: int, columns: int, most: float) -> None:
+    """Refuse a header that promises more pixels than *size* bytes can stand for, of which each is *most*.
 
     Decoders would make the picture first, or fill what is missing.
     """
-    if len(data) * most < rows * columns:
-        raise InputError(f"damaged or truncated {format}: {len(data)} bytes cannot hold {rows}x{columns} pixels")
+    if size * most < rows * columns:
+        raise InputError(f"damaged or truncated {format}: {size} bytes cannot hold {rows}x{columns} pixels")

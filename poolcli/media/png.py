@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from poolcli.media.pictures import Later
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # of each colour type but palettes
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # of each colour type but palettes
 _MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}
 _SIDE = 10**6  # the most that libpng takes unless told
 _EXPANSION = 1100  # the most bytes that a byte of deflate stands for
@@ -58,12 +58,17 @@ _PILLOWS = frozenset({b"eXIf", b"iCCP", b"tEXt", b"zTXt", b"iTXt", b"acTL"})
 
 def look(data: bytes, max_pixels: int) -> Source:
     """Return the source of a picture; one that has no metadata but its resolution needs no Pillow."""
+    return looked(data, len(data), max_pixels)
+
+
+def looked(data: bytes, size: int, max_pixels: int) -> Source:
+    """Return the source of a picture of *size* bytes; of the pixels *data* may have an empty chunk."""
     chunks = _chunks(data)
     if len(chunks.get(b"IHDR", b"")) != 13:
         raise InputError("damaged or truncated png: its header is not valid")
     columns, rows, depth, colour = struct.unpack_from(">IIBB", chunks[b"IHDR"])
     limit(rows, columns, max_pixels)
-    fill("png", data, rows, columns, 8 * _EXPANSION / max(1, depth * _CHANNELS.get(colour, 1)))
+    fill("png", size, rows, columns, 8 * _EXPANSION / max(1, depth * CHANNELS.get(colour, 1)))
     key = _colour_key(chunks)
     source = _ours(data, chunks)
     if source is None or not _PILLOWS.isdisjoint(chunks):
@@ -76,13 +81,13 @@ def look(data: bytes, max_pixels: int) -> Source:
 def _ours(data: bytes, chunks: Mapping[bytes, bytes]) -> Source | None:
     """Return the source where libpng gives the samples as they are; Pillow expands palettes and bits."""
     columns, rows, depth, colour, *methods = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    if depth not in {8, 16} or colour not in _CHANNELS:
+    if depth not in {8, 16} or colour not in CHANNELS:
         return None
     if methods[:2] != [0, 0] or not 0 < min(rows, columns) <= max(rows, columns) <= _SIDE:
         if depth == 16 and colour:  # Pillow would quietly narrow it
             raise InputError(f"16-bit colour must have a sound header and sides of at most {_SIDE} pixels")
         return None
-    shape = (rows, columns, _CHANNELS[colour])[: 3 if colour else 2]
+    shape = (rows, columns, CHANNELS[colour])[: 3 if colour else 2]
     header = Header("png", shape, f"uint{depth}", _MODES[colour], depth)
     return Source(header, partial(_decode, data), Meta(dpi=_resolution(chunks.get(b"pHYs"))))
 
@@ -118,7 +123,7 @@ def _colour_key(chunks: Mapping[bytes, bytes]) -> NDArray[Any] | None:
     if b"tRNS" not in chunks or chunks[b"IHDR"][9] not in {0, 2}:
         return None
     depth, colour = chunks[b"IHDR"][8:10]
-    if len(chunks[b"tRNS"]) != 2 * _CHANNELS[colour]:
+    if len(chunks[b"tRNS"]) != 2 * CHANNELS[colour]:
         raise InputError("damaged png: its transparent colour is not a colour")
     key = np.frombuffer(chunks[b"tRNS"], ">u2") & (2**depth - 1)
     scale = 255 // (2**depth - 1) if depth < 8 else 1
@@ -153,7 +158,7 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
 
 def _walk(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the kind of each chunk, and where its data starts and ends."""
-    kind, end = b"", len(_SIGNATURE) - 4
+    kind, end = b"", len(SIGNATURE) - 4
     while kind != b"IEND":
         start = end + 12
         length, kind = struct.unpack(">I4s", data[start - 8 : start].ljust(8, b"\xff"))
@@ -176,7 +181,7 @@ def _decode(data: bytes) -> NDArray[Any]:
     header, pieces = bytes(found[b"IHDR"][0]), found[b"IDAT"]
     stored = _stored(header, pieces)
     pixels = _chunk(b"IDAT", *stored) if stored else [part for piece in pieces for part in _chunk(b"IDAT", piece)]
-    parts = [_SIGNATURE, *_chunk(b"IHDR", header), *pixels, *_chunk(b"IEND")]
+    parts = [SIGNATURE, *_chunk(b"IHDR", header), *pixels, *_chunk(b"IEND")]
     return np.asarray(imagecodecs.png_decode(b"".join(parts)))
 
 
@@ -186,7 +191,7 @@ def _stored(header: bytes, pieces: list[memoryview]) -> list[Buffer]:
     libdeflate and two more copies take less time than the zlib in libpng: it is 1.2 to 1.4 times as fast.
     """
     columns, rows, depth, colour, *_, interlaced = struct.unpack(">IIBBBBB", header)
-    size = rows * (1 + columns * _CHANNELS[colour] * depth // 8)
+    size = rows * (1 + columns * CHANNELS[colour] * depth // 8)
     if interlaced or size > _COPIED:
         return []
     import imagecodecs
@@ -197,11 +202,29 @@ def _stored(header: bytes, pieces: list[memoryview]) -> list[Buffer]:
         return []
     if len(lines) != size:
         return []
+    return _blocks(lines)
+
+
+def _blocks(lines: memoryview) -> list[Buffer]:
+    """Return a stream that is not compressed."""
+    import imagecodecs
+
     blocks: list[Buffer] = []
-    for start in range(0, size, _STORED):
+    for start in range(0, len(lines), _STORED):
         block = lines[start : start + _STORED]
-        blocks += [struct.pack("<BHH", start + _STORED >= size, len(block), len(block) ^ 0xFFFF), block]
+        blocks += [struct.pack("<BHH", start + _STORED >= len(lines), len(block), len(block) ^ 0xFFFF), block]
     return [b"\x78\x01", *blocks, struct.pack(">I", imagecodecs.deflate_adler32(lines))]  # type: ignore[arg-type]  # any buffer
+
+
+def unfiltered(header: bytes, lines: bytearray, count: int) -> NDArray[Any]:
+    """Return the pixels of *count* filtered *lines* of a picture with this IHDR."""
+    import imagecodecs
+
+    header = header[:4] + struct.pack(">I", count) + header[8:]
+    pixels = _chunk(b"IDAT", *_blocks(memoryview(lines)))
+    return np.asarray(
+        imagecodecs.png_decode(b"".join([SIGNATURE, *_chunk(b"IHDR", header), *pixels, *_chunk(b"IEND")]))
+    )
 
 
 _STORED = 65535  # the most bytes of a block that is not compressed
@@ -216,8 +239,8 @@ def encode(pixels: NDArray[Any], meta: Meta, later: Later = (), level: str = "6"
     rows, columns = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     depth = 1 if pixels.dtype == bool else 8 * pixels.itemsize
-    colour = 3 if meta.palette else next(colour for colour, count in _CHANNELS.items() if count == channels)
-    parts = [_SIGNATURE, *_chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, 0))]
+    colour = 3 if meta.palette else next(colour for colour, count in CHANNELS.items() if count == channels)
+    parts = [SIGNATURE, *_chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, 0))]
     parts += _carried(meta)
     if later:
         loops = 1 if meta.loop is None else meta.loop

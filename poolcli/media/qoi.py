@@ -23,7 +23,7 @@ def look(data: bytes, max_pixels: int) -> Source:
 
     columns, rows, channels = struct.unpack_from(">IIB", data, 4)
     limit(rows, columns, max_pixels)
-    fill("qoi", data, rows, columns, _MOST)
+    fill("qoi", len(data), rows, columns, _MOST)
     if channels not in {3, 4} or not data.endswith(bytes(7) + b"\1"):
         raise InputError("damaged or truncated qoi: its end is missing")
     header = Header("qoi", (rows, columns, channels), "uint8", "RGB" if channels == 3 else "RGBA", 8)

@@ -17,6 +17,8 @@ from poolcli.media.formats import NUMERIC, Header
 from poolcli.media.pictures import Meta, Source, limit
 
 if TYPE_CHECKING:
+    from typing import IO
+
     import tifffile
     from numpy.typing import NDArray
     from PIL import Image
@@ -32,22 +34,31 @@ _XMP = 700
 
 def look(data: bytes, max_pixels: int, number: int = 0) -> Source:
     """Return the source of a page."""
+    found, page = looked(io.BytesIO(data), len(data), max_pixels, number)
+    later = partial(look, data, max_pixels) if found.header.frames > 1 else None
+    found = replace(found, decode=partial(_decode, data, page), page=later)
+    indexed = page.photometric == 3 and page.bitspersample <= 8
+    return replace(found, indexed=partial(_indexed, data, page, found)) if indexed else found
+
+
+def looked(data: IO[bytes], size: int, max_pixels: int, number: int) -> tuple[Source, tifffile.TiffPage]:
+    """Return the source of a page that nothing decodes yet, and the page."""
     import tifffile
     from PIL import Image
 
     tags = Image.Exif()
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    with tifffile.TiffFile(data, name="picture") as file:
         # By number: iterating over folders that form a loop never ends, while their count is sound.
         pages = [at for at in range(len(file.pages)) if _is_frame(file.pages[at])]
         page: tifffile.TiffPage = file.pages[pages[number]]  # type: ignore[assignment]  # no frame, unless asked for
         _check_tags(page, data)
-        size = page.imagelength, page.imagewidth, page.samplesperpixel
-        if {type(length) for length in size} != {int}:  # a tuple times a number would be a very long tuple
+        lengths = page.imagelength, page.imagewidth, page.samplesperpixel
+        if {type(length) for length in lengths} != {int}:  # a tuple times a number would be a very long tuple
             raise InputError("damaged tiff: its header gives no single size")
         limit(page.imagelength, page.imagewidth, max_pixels, page.samplesperpixel)
-        _check_segments(page, len(data))
+        _check_segments(page, size)
         tags.bigtiff, tags.endian = file.is_bigtiff, file.byteorder
-    tags.load_from_fp(io.BytesIO(data), page.offset)
+        tags.load_from_fp(data, page.offset)
     dpi = _dpi(tags)
     orientation, block, notes = exif.read(lambda: tags)
     dtype, mode, channels = _kind(page)
@@ -58,12 +69,13 @@ def look(data: bytes, max_pixels: int, number: int = 0) -> Source:
     xmp = page.tags.valueof(_XMP)
     meta = Meta(page.iccprofile, block, exif.packet(xmp if isinstance(xmp, bytes) else None), dpi=dpi)
     header = Header(
-        "tiff", (*size[:2], *channels), dtype, mode, page.bitspersample, len(pages), orientation, _nodata(page)
+        "tiff", (*lengths[:2], *channels), dtype, mode, page.bitspersample, len(pages), orientation, _nodata(page)
     )
-    decode, later = partial(_decode, data, page), partial(look, data, max_pixels)
-    found = Source(header, decode, meta, notes, page=later if len(pages) > 1 else None)
-    indexed = page.photometric == 3 and page.bitspersample <= 8
-    return replace(found, indexed=partial(_indexed, data, page, found)) if indexed else found
+    return Source(header, _nothing, meta, notes), page
+
+
+def _nothing() -> NDArray[Any]:
+    raise InputError("is looked at, and not decoded")
 
 
 def _indexed(data: bytes, page: tifffile.TiffPage, found: Source) -> Source:
@@ -86,12 +98,13 @@ def _is_frame(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
     return page.index == 0 or not (getattr(page, "is_reduced", False) or getattr(page, "is_mask", False))
 
 
-def _check_tags(page: tifffile.TiffPage, data: bytes) -> None:
+def _check_tags(page: tifffile.TiffPage, data: IO[bytes]) -> None:
     """Refuse a folder where a tag that pixels depend on is damaged: tifffile leaves it out, and takes a default."""
     form = page.parent.tiff
-    (count,) = struct.unpack_from(form.tagnoformat, data, page.offset)
-    first = page.offset + form.tagnosize
-    codes = {struct.unpack_from(f"{form.byteorder}H", data, first + form.tagsize * n)[0] for n in range(count)}
+    data.seek(page.offset)
+    (count,) = struct.unpack(form.tagnoformat, data.read(form.tagnosize))
+    folder = data.read(count * form.tagsize)
+    codes = {struct.unpack_from(f"{form.byteorder}H", folder, form.tagsize * n)[0] for n in range(count)}
     if not _NEEDED.isdisjoint(code for code in codes if code not in page.tags):
         raise InputError("damaged or truncated tiff: its header is damaged")
 
@@ -145,7 +158,7 @@ def _kind(page: tifffile.TiffPage) -> tuple[str, str | None, tuple[int, ...]]:
     ycbcr = (samples, bits, page.predictor) == (3, 8, 1)
     if page.planarconfig == 2:  # planes of one size
         ycbcr = ycbcr and page.subsampling == (1, 1)
-    ycbcr = ycbcr and (page.compression in _JPEGS or not page.is_tiled)
+    ycbcr = ycbcr and (page.compression in JPEGS or not page.is_tiled)
     # White is zero, black is zero, RGB, palette, inks, YCbCr
     lab = (samples, bits) == (3, 8)
     known = {0: page.sampleformat == 1, 1: True, 2: True, 3: samples == 1, 5: samples == 4, 6: ycbcr, 8: lab}
@@ -170,9 +183,13 @@ def _open(target: str | bytes, mode: Literal["r", "w"], **options: Any) -> Any:
 
 def _decode(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     """Return samples as HW or HWC, of their whole range, larger is brighter, alpha not multiplied into the colours."""
-    if page.photometric == 6 and page.compression not in _JPEGS:
+    if page.photometric == 6 and page.compression not in JPEGS:
         return _rgb(_unpacked(data, page) if page.planarconfig == 1 else _samples(data, page))
-    pixels = _samples(data, page)
+    return understood(_samples(data, page), page)
+
+
+def understood(pixels: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
+    """Return samples of pixels as they are meant."""
     if _unknown(page):
         return pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
     if page.photometric == 8:
@@ -206,7 +223,7 @@ def _samples(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
     return pixels.view(np.uint8) if pixels.dtype == bool else pixels
 
 
-_JPEGS = {6, 7, 33007, 34892}  # these codecs turn their own colours into RGB
+JPEGS = {6, 7, 33007, 34892}  # these codecs turn their own colours into RGB
 
 
 def _unpacked(data: bytes, page: tifffile.TiffPage) -> NDArray[Any]:
@@ -243,6 +260,9 @@ def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
 # --- Writing ---
 
 
+CLASSIC = 2**32 - 2**25  # bytes of pixels up to which offsets have 32 bits
+
+
 def encode(pixels: NDArray[Any], meta: Meta, later: Later = (), compression: str | None = None) -> list[Buffer]:
     """Return the buffers of a file of pages.
 
@@ -250,15 +270,21 @@ def encode(pixels: NDArray[Any], meta: Meta, later: Later = (), compression: str
     one. Floats are not: 18 MB take 1.1 s instead of 0.03 s, and differences of floats need another package.
     """
     pages = [(pixels, meta), *later]
-    big = sum(page.nbytes for page, _ in pages) > 2**32 - 2**25  # offsets of a classic TIFF have 32 bits
+    big = sum(page.nbytes for page, _ in pages) > CLASSIC
     with _open("<bytes>", "w", extension=".tif", bigtiff=big) as file:
         for page, one in pages:
-            options = _options(page, one)
-            if compression:
-                options |= {"compression": None if compression == "none" else compression}
-                options["predictor"] = compression != "none" and page.dtype.kind in "ui" and not one.palette
+            options = compressed(page, one, compression)
             data = file.write(page, is_batch=False, metadata=None, software=False, **options)
     return _with_exif(data, meta.exif) if meta.exif and not big else [data]
+
+
+def compressed(pixels: NDArray[Any], meta: Meta, compression: str | None) -> dict[str, Any]:
+    """Return how tifffile writes a picture, by the compression that is asked for."""
+    options = _options(pixels, meta)
+    if compression:
+        options |= {"compression": None if compression == "none" else compression}
+        options["predictor"] = compression != "none" and pixels.dtype.kind in "ui" and not meta.palette
+    return options
 
 
 def _options(pixels: NDArray[Any], meta: Meta) -> dict[str, Any]:
@@ -291,20 +317,28 @@ _COLOURS: dict[int, dict[str, Any]] = {
 
 def _with_exif(tiff: bytes, block: bytes) -> list[Buffer]:
     """Give a little-endian TIFF a new first folder behind its end, with the tags of an EXIF block too."""
+    (start,) = struct.unpack_from("<I", tiff, 4)
+    begin, *pieces = folder(len(tiff), tiff[start : start + FOLDER], block)
+    return [tiff[:4] + begin, memoryview(tiff)[8:], *pieces]
+
+
+def folder(size: int, folder: bytes, block: bytes) -> list[bytes]:
+    """Return where in a TIFF of *size* bytes a new folder begins, and what is put behind its end."""
     from PIL import Image
 
     tags = Image.Exif()
     tags.load(block)
     tags.endian = "<"
-    base = len(tiff) + len(tiff) % 2
+    base = size + size % 2
     theirs = exif.to_bytes(tags, base)[14:]  # after "Exif", two zeros and a TIFF header; its offsets count from `base`
     theirs += bytes(len(theirs) % 2)
-    (start,) = struct.unpack_from("<I", tiff, 4)
-    entries = _entries(theirs, 0) | _entries(tiff, start)
-    end = start + 2 + 12 * struct.unpack_from("<H", tiff, start)[0]  # where the next folder is told
-    folder = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + tiff[end : end + 4]
-    header = tiff[:4] + struct.pack("<I", base + len(theirs))
-    return [header, memoryview(tiff)[8:], bytes(len(tiff) % 2), theirs, folder]
+    entries = _entries(theirs, 0) | _entries(folder, 0)
+    end = 2 + 12 * struct.unpack_from("<H", folder)[0]  # where the next folder is told
+    new = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + folder[end : end + 4]
+    return [struct.pack("<I", base + len(theirs)), bytes(size % 2), theirs, new]
+
+
+FOLDER = 2**16 * 12 + 6  # the most bytes of a folder
 
 
 def noted(tiff: bytes, text: str) -> bytes | None:
