@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from poolcli.core import arrays, compiled, kernels, threads
+from poolcli.core.units import address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +57,7 @@ def run(task: Task, most: int) -> Folder:
     evens, odds = (row * width * types.accumulator.itemsize for row in (kernels.EVENS, kernels.ODDS))
 
     def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
-        x_at, out_at, strides = _address(x), _address(out), (*x.strides[:2], *out.strides[:2])
+        x_at, out_at, strides = address(x), address(out), (*x.strides[:2], *out.strides[:2])
         for part in parts:
             phase = part.phase
             begin, end = (-(-(o - phase.first) // phase.step) for o in (first, first + out.shape[1]))
@@ -68,8 +69,8 @@ def run(task: Task, most: int) -> Folder:
 
             def work(bands: Iterable[tuple[int, int]], place: Any = (source, target), geometry: Any = geometry) -> None:
                 buffer, state = np.empty(size, types.accumulator), np.empty(kernels.STATES, np.int64)
-                at = _address(buffer)
-                before = (*place, at, at + evens, at + odds, _address(geometry), _address(state), *scalars)
+                at = address(buffer)
+                before = (*place, at, at + evens, at + odds, address(geometry), address(state), *scalars)
                 for start, stop in bands:
                     call(*before, start, stop)
 
@@ -79,11 +80,6 @@ def run(task: Task, most: int) -> Folder:
             threads.share(work, bands, min(most, len(bands)))
 
     return fold
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def _block(axis: Axis) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache as cached
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +86,8 @@ def prepare(engine: str, recipe: Recipe, *, threads: int | None = None, ahead: i
     if choice.engine == "numba":
         begin = time.perf_counter()
         try:
-            from poolcli.core import machine  # noqa: F401
-
+            _machine()
             loaded = time.perf_counter()
-            most = threads or usable_cpus()
             _load(recipe)
         except (ImportError, OSError) as error:  # llvmlite or Numba is missing, or does not fit
             if engine == "numba":
@@ -96,7 +95,7 @@ def prepare(engine: str, recipe: Recipe, *, threads: int | None = None, ahead: i
             warn_once("Numba cannot load, using the numpy engine", error)
             choice = Choice("numpy", "Numba cannot load")
         else:
-            return Ready(choice, most, loaded - begin, time.perf_counter() - loaded)
+            return Ready(choice, threads or usable_cpus(), loaded - begin, time.perf_counter() - loaded)
     return Ready(choice, 1)
 
 
@@ -117,6 +116,11 @@ def _compiled(task: Task, threads: int) -> Folder:
 
     _kernel(task.kernel)
     return bands.run(task, threads)
+
+
+@cached
+def _machine() -> None:
+    from poolcli.core import machine  # noqa: F401 -- it takes a while the first time, and a microsecond ever after
 
 
 @lru_cache(maxsize=64)  # by identity, as above

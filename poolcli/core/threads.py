@@ -21,8 +21,9 @@ _ids: list[int] = []  # of the pool's threads, by which the system knows them
 _left: int | None = None  # the processor that is left to the caller
 
 
+@cache
 def usable_cpus() -> int:
-    """Return the processors that this process may use: its affinity and its cgroup's quota."""
+    """Return the processors that this process may use: its affinity and its cgroup's quota when first asked."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes import addressof, c_char
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 LINE = 64  # bytes of a line of the cache
+_ITS_FIRST = c_char.from_buffer
+
 ALONE = 3e-4  # seconds of work below which waking a thread costs more than it saves
 
 
@@ -60,8 +63,11 @@ def vector(fields: dict[int, Any], size: int) -> Array:
 
 def address(array: Array) -> int:
     """Return where an array begins."""
-    found: int = array.__array_interface__["data"][0]
-    return found
+    try:
+        return addressof(_ITS_FIRST(array))  # a fifth of the time of the array's own interface
+    except (TypeError, ValueError):  # it must not be written, lies in parts, or is empty
+        found: int = array.__array_interface__["data"][0]
+        return found
 
 
 def aligned(size: int, dtype: np.dtype[Any]) -> Array:
