@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import warnings
 from threading import get_ident
-from typing import TYPE_CHECKING, ClassVar, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import ClassVar, Self
 
 
 class PoolError(ValueError):

@@ -65,9 +65,8 @@ class Buffers:
         (phase,) = rows.phases()
         self.out = np.zeros(plan.out, x.dtype)
         part = bands._rows(self.task, phase, 1, fields)  # noqa: SLF001
-        self.geometry = part.geometry(
-            (*[x.nbytes, x.strides[0]], *[self.out.nbytes, self.out.strides[0]]), 0, rows.out, (1,)
-        )
+        strides = x.nbytes, x.strides[0], self.out.nbytes, self.out.strides[0]
+        self.geometry = part.told(strides, 0, rows.out, (1,), (rows.out, 1)).geometry
         self.state = np.zeros(kernels.STATES, np.int64)
         lines = kernels.SUFFIXES + rows.kernel + 1
         self.work = np.full(lines * self.width, np.nan)

@@ -13,13 +13,12 @@ from poolcli.core.threads import usable_cpus
 from poolcli.errors import UsageError, warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from poolcli.core.arrays import Folder
     from poolcli.core.kernels import Kernel
     from poolcli.core.recipes import Recipe, Task
+    from poolcli.core.threads import Entry
 
     Array = NDArray[Any]
 
@@ -56,7 +55,7 @@ class Ready:
         """Return what folds arrays as each of the recipe's tasks says."""
         return _folders(self.choice.engine, self.threads, recipe)
 
-    def kernel(self, kernel: Kernel | None) -> Callable[..., None] | None:
+    def kernel(self, kernel: Kernel | None) -> Entry | None:
         """Return a compiled kernel to call; None where there is none, or the engine is another."""
         return None if kernel is None or self.choice.engine != "numba" else _kernel(kernel)
 
@@ -129,12 +128,12 @@ def _load(recipe: Recipe) -> None:
         _kernel(task.kernel)
 
 
-def _kernel(kernel: Kernel) -> Callable[..., None]:
+def _kernel(kernel: Kernel) -> Entry:
     from poolcli.core import compiled
 
-    call = compiled.kernel(kernel)
+    entry = compiled.kernel(kernel)
     _started.add(kernel)
-    return call
+    return entry
 
 
 def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:

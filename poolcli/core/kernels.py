@@ -561,10 +561,10 @@ PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pi
 
 
 def arguments(source, accumulator, closing, result):
-    """Return what the kernel's arguments are."""
+    """Return what the kernel's arguments are, before its units."""
     whole, buffer = np.dtype(np.int64), Pointer(accumulator)
     vectors = Pointer(whole), Pointer(whole)
-    return (Pointer(source), Pointer(result), buffer, buffer, buffer, *vectors, accumulator, closing, whole, whole)
+    return (Pointer(source), Pointer(result), buffer, buffer, buffer, *vectors, accumulator, closing)
 
 
 def template(lift, combine, finish, applies):
