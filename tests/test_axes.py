@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import poolcli
-from poolcli.core import arrays, bands, execution
+from poolcli.core import arrays, execution
 
 LAYOUTS = ("L", "T", "NCL", "NLC", "NTC", "LCN", "DHW", "NCDHW", "NDHWC", "DCHNW", "WHD", "TDHW")
 POOLED = "DHWLT"
@@ -114,7 +114,7 @@ def test_slabs_and_views_of_any_number_of_axes_change_no_value(data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "SLAB", data.draw(st.integers(1, 2 * array.size)))
         patch.setattr(arrays, "BAND", data.draw(st.integers(1, 2 * array.size)))
-        patch.setattr(bands, "ALONE", 0)
+        patch.setattr("poolcli.core.threads.ALONE", 0)
         engine = data.draw(st.sampled_from(("numpy", "numba") if "f8" in np.dtype(dtype).str else ("numpy",)))
         result = poolcli.pool(array, method, **{**options, "engine": engine}, threads=3)
     np.testing.assert_array_equal(result, expected)

@@ -455,13 +455,15 @@ def test_largest_difference_of_special_values():
     assert bench.largest_difference(np.array([255], np.uint8), np.array([0], np.uint8)) == 255
 
 
-def test_limit_copies_every_byte_on_the_threads_that_pooling_has(monkeypatch):
-    shared = []
-    monkeypatch.setattr(bench, "share", lambda _, parts, threads: shared.append((list(parts), threads)))
-    bench.copy(bench.THREADED * 3, 3)()
-    bench.copy(bench.THREADED - 1, 3)()
-    third = bench.THREADED
-    assert shared == [([(0, third), (third, 2 * third), (2 * third, 3 * third)], 3), ([(0, third - 1)], 1)]
+@pytest.mark.parametrize(("count", "seats"), [(bench.THREADED * 3 + 1, 3), (bench.THREADED - 1, 1)])
+def test_limit_copies_every_byte_on_the_threads_that_pooling_has(count, seats, monkeypatch):
+    source, target = np.random.default_rng(0).integers(1, 255, count, np.uint8), np.zeros(count, np.uint8)
+    buffers, asked, deal = [source, target], [], bench.deal
+    monkeypatch.setattr(bench, "touched", lambda *_: buffers.pop(0))
+    monkeypatch.setattr(bench, "deal", lambda *given: (asked.append(given[3]), deal(*given)))
+    bench.copy(count, 3)()
+    assert np.array_equal(source, target)
+    assert asked == [seats]
 
 
 def test_limit_reads_and_writes_as_much_as_the_case(monkeypatch):

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import poolcli
 from poolcli.core import arrays as bands_of_numpy
-from poolcli.core import bands, execution
+from poolcli.core import execution
 
 DTYPES = ("uint8", "int16", "int32", "float32", "float64")
 law = settings(
@@ -351,7 +351,7 @@ def test_layouts_axes_slabs_bands_and_engines_change_no_value(case, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "SLAB", data.draw(st.integers(1, 2 * array.size)))
         patch.setattr(bands_of_numpy, "BAND", data.draw(st.integers(1, 2 * array.size)))
-        patch.setattr(bands, "ALONE", 0)
+        patch.setattr("poolcli.core.threads.ALONE", 0)
         engine = "numpy" if len(lengths) == 3 and dtype == "uint8" else data.draw(st.sampled_from(("numpy", "numba")))
         options = {"engine": engine, "threads": data.draw(st.sampled_from((1, 2, 7))), "layout": layout}
         result = poolcli.pool(array[turned].copy()[turned], case.id, **window, **options)

@@ -11,7 +11,7 @@ import pytest
 from cases import LINES, METHOD_CASES, VOLUMES, WINDOWS, MethodCase, sample
 
 import poolcli
-from poolcli.core import arrays, bands, execution
+from poolcli.core import arrays, execution
 from poolcli.core.methods import METHODS
 from poolcli.errors import InputError, UsageError
 
@@ -185,7 +185,7 @@ def test_slabs_and_engines_change_no_value_of_any_method(case, monkeypatch):
     whole = [pool(array, case.id, **window) for array in cases]
     monkeypatch.setattr(execution, "SLAB", 100)
     monkeypatch.setattr(arrays, "BAND", 50)
-    monkeypatch.setattr(bands, "ALONE", 0)
+    monkeypatch.setattr("poolcli.core.threads.ALONE", 0)
     for array, expected in zip(cases, whole, strict=True):
         for form in (array, array[::-1, :, ::-1].copy()[::-1, :, ::-1], array.astype(array.dtype.newbyteorder())):
             for engine, threads in (("numpy", 1), ("numba", 1), ("numba", 2), ("numba", 7)):
@@ -478,7 +478,7 @@ def test_a_draw_follows_from_the_seed_and_the_place_alone(dtype, monkeypatch):
     window = {"kernel": (4, 3), "stride": (2, 3), "layout": "NHWC"}
     expected = draw(array, (4, 3), (2, 3), 17)
     assert (expected != draw(array, (4, 3), (2, 3), 18)).any()
-    monkeypatch.setattr(bands, "ALONE", 0)
+    monkeypatch.setattr("poolcli.core.threads.ALONE", 0)
     for slab in (2**21, 400, 60, 1):
         monkeypatch.setattr(execution, "SLAB", slab)
         for engine, threads in (("numpy", 1), ("numba", 1), ("numba", 2), ("numba", 7)):

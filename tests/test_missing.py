@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_views import trials, views
 
 import poolcli
-from poolcli.core import arrays, bands, execution
+from poolcli.core import arrays, execution
 from poolcli.errors import InputError, UsageError
 
 EMPTY = -7  # stands for windows without a valid element
@@ -371,7 +371,7 @@ def test_nan_that_wins_is_not_what_stands_for_empty_windows():
 )
 @pytest.mark.parametrize("kind", ["mask", "weights", "plane"])
 def test_engines_and_threads_agree_about_weights(method, dtype, kind, monkeypatch):
-    monkeypatch.setattr(bands, "ALONE", 0)
+    monkeypatch.setattr("poolcli.core.threads.ALONE", 0)
     x = np.random.default_rng(5).normal(50, 20, size=(2, 33, 29)).astype(dtype)
     options = {
         "layout": "CHW",

@@ -65,9 +65,8 @@ class Buffers:
         (phase,) = rows.phases()
         self.out = np.zeros(plan.out, x.dtype)
         part = bands._rows(self.task, phase, 1, fields)  # noqa: SLF001
-        self.geometry = part.geometry(
-            (*[x.nbytes, x.strides[0]], *[self.out.nbytes, self.out.strides[0]]), 0, rows.out, (1,)
-        )
+        strides = x.nbytes, x.strides[0], self.out.nbytes, self.out.strides[0]
+        self.geometry = part.told(strides, 0, rows.out, (1,), (rows.out, 1)).geometry
         self.state = np.zeros(kernels.STATES, np.int64)
         lines = kernels.SUFFIXES + rows.kernel + 1
         self.work = np.full(lines * self.width, np.nan)
@@ -142,3 +141,39 @@ def test_every_stride_th_pixel_is_kept(stride, channels):
     expected = pixels.reshape(-1, channels)[:many:stride].copy()
     near, at = kernels.every(pixels, 0, evens, odds, stride, channels, many, n)
     np.testing.assert_array_equal(near[at : at + n * channels].reshape(n, channels), expected)
+
+
+def roots_begin(counts):
+    """Return the least sum of squares whose root of the mean is rounded to 1, 2 ... 255, for each of *counts*."""
+    n, r = counts[:, None], np.arange(1, 256, dtype=np.int64)
+    quarter = n * (2 * r - 1) ** 2  # four times the sum whose root is half way from r - 1; it goes to the even one
+    return quarter // 4 + ((quarter % 4 != 0) | (r % 2 == 1))
+
+
+def test_the_root_of_a_mean_of_squares_of_8_bits_is_right_on_both_sides_of_each_half_for_every_count():
+    for counts in np.array_split(np.arange(1, 65536), 128):
+        least, n = roots_begin(counts), counts[:, None].astype(np.uint32)
+        for sums, roots in ((least, np.arange(1, 256)), (least - 1, np.arange(255)), (255**2 * counts[:, None], 255)):
+            found = kernels.byte_root_mean(sums.astype(np.uint32), n, None, False)  # noqa: FBT003 -- not quick
+            assert (found == roots).all()
+
+
+@pytest.mark.parametrize("n", range(1, 17))
+def test_the_root_of_every_sum_of_a_few_squares_of_8_bits_is_right(n):
+    sums, count = np.arange(255**2 * n + 1, dtype=np.uint32), np.uint32(n)
+    expected = np.searchsorted(roots_begin(np.array([n]))[0], sums, side="right")
+    for quick in {False, bool(kernels.few(n))}:
+        assert (kernels.byte_root_mean(sums, count, None, quick) == expected).all()
+    assert kernels.few(n) == (n < 12)
+
+
+def test_root_means_that_stay_8_bits_are_those_of_both_engines(monkeypatch):
+    monkeypatch.setattr("poolcli.core.threads.ALONE", 0)
+    array = np.random.default_rng(3).integers(0, 256, (2, 61, 73), np.uint8)
+    array[1] = 255 - array[1] % 3
+    for kernel, stride in ((2, 2), (3, 1), (15, 7), (60, 1)):
+        views = np.lib.stride_tricks.sliding_window_view(array, (kernel, kernel), (1, 2))[:, ::stride, ::stride]
+        means = (views.astype(np.int64) ** 2).sum((-1, -2)) / kernel**2
+        for engine in ("numpy", "numba"):
+            pooled = poolcli.pool(array, "l2", kernel, stride, dtype="uint8", engine=engine, threads=2)
+            np.testing.assert_array_equal(pooled, np.rint(np.sqrt(means)))

@@ -24,7 +24,6 @@ from poolcli.core import (
     networks,
     recipes,
     select,
-    units,
 )
 from poolcli.core.geometry import Window
 
@@ -245,7 +244,7 @@ def assert_engines_agree(array, method, **window):
 @pytest.fixture
 def parted(monkeypatch):
     """Part even work that is not worth it, in small strips and slabs."""
-    monkeypatch.setattr(units, "ALONE", 0)
+    monkeypatch.setattr("poolcli.core.threads.ALONE", 0)
     monkeypatch.setattr(select, "CACHE", 2**9)
     monkeypatch.setattr(select, "COLUMNS", 8)
     monkeypatch.setattr(select, "PIECE", 2**6)
@@ -378,7 +377,7 @@ def test_any_view_is_ordered_right(case):
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "SLAB", slab)
-        patch.setattr(units, "ALONE", 0)
+        patch.setattr("poolcli.core.threads.ALONE", 0)
         for threads in (1, 3):
             result = poolcli.pool(view, method, layout=layout, engine="numba", threads=threads, **window)
             np.testing.assert_array_equal(result, expected)

@@ -8,7 +8,7 @@ import pytest
 from cases import METHOD_CASES, PAD_MODES, TARGETS, sample
 
 import poolcli
-from poolcli.core import arrays, bands, execution
+from poolcli.core import arrays, execution
 from poolcli.errors import InputError, UsageError
 
 LAYOUTS = {1: "L", 2: "HW", 3: "DHW"}
@@ -99,7 +99,7 @@ def test_windows_told_one_by_one_are_the_same_in_slabs_bands_and_engines(case, r
     assert whole.shape == (3, 6, 5, 2)
     monkeypatch.setattr(execution, "SLAB", 150)
     monkeypatch.setattr(arrays, "BAND", 50)
-    monkeypatch.setattr(bands, "ALONE", 0)
+    monkeypatch.setattr("poolcli.core.threads.ALONE", 0)
     for form in (array, array[::-1, :, ::-1].copy()[::-1, :, ::-1], array.astype(">f8")):
         for engine, threads in (("numpy", 1), ("numba", 1), ("numba", 7)):
             result = poolcli.pool(form, case.id, engine=engine, threads=threads, **window)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import poolcli
-from poolcli.core import arrays, bands, execution
+from poolcli.core import arrays, execution
 from poolcli.errors import InputError
 
 LAYOUTS = ("HW", "CHW", "HWC", "NCHW", "NHWC", "HNW", "HCWN")
@@ -109,7 +109,7 @@ def pooled(case, engine, threads):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "SLAB", case.slab)
         patch.setattr(arrays, "BAND", case.band)
-        patch.setattr(bands, "ALONE", 0)
+        patch.setattr("poolcli.core.threads.ALONE", 0)
         return poolcli.pool(case.view, case.method, layout=case.layout, engine=engine, threads=threads, **case.window)
 
 

@@ -147,10 +147,10 @@ PARTS = (find_singly, take_row, find_together)
 
 
 def arguments(value, mark):
-    """Return what the kernel's arguments are."""
+    """Return what the kernel's arguments are, before its units."""
     whole = np.dtype(np.int64)
     marks = Pointer(mark)
-    return (Pointer(value), Pointer(whole), Pointer(value), Pointer(value), marks, marks, Pointer(whole), whole, whole)
+    return (Pointer(value), Pointer(whole), Pointer(value), Pointer(value), marks, marks, Pointer(whole))
 
 
 def template():

@@ -1,20 +1,19 @@
-"""The compiled engine: what a kernel is told of a fold, and the bands of output rows that threads take.
-
-Bands run on Python threads in kernels that release the GIL; `compiled` says why not ``parallel=True``.
-"""
+"""The compiled engine: what a kernel is told of a fold, and the bands of output rows that threads take."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
+from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from poolcli.core import arrays, compiled, kernels, threads
+from poolcli.core.memory import LINE, address
+from poolcli.core.units import parted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -24,26 +23,37 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-ALONE = 3e-4  # seconds of work below which waking a thread costs more than it saves
 STRIP = 2**18  # bytes of the work buffers of one strip of columns: they stay in the second-level cache
+
+
+# Where a seat's arguments, state and buffers stand, in bytes
+_ARGUMENTS = Struct("9q")
+STATE = 2 * LINE
+BUFFER = STATE + -(-8 * kernels.STATES // LINE) * LINE
+
+
+class _Told(NamedTuple):
+    """What a kernel is told of a call: the edges of bands, its geometry, and where that is."""
+
+    edges: Array
+    geometry: Array
+    at: int
 
 
 class _Rows(NamedTuple):
     """One phase of rows.
 
-    *geometry* returns the kernel's for a call: the strides of its arrays in bytes, the first and last output of the
-    phase, and the counts of outer axes. Bands begin at multiples of *grain*, where blocks do: no suffixes are folded
-    twice.
+    *told* returns what the kernel is told of a call: of the strides of its arrays in bytes, the first and last output
+    of the phase, the counts of outer axes, and the units and in how many bands.
     """
 
     phase: Phase
-    grain: int
-    geometry: Callable[..., Array]
+    told: Callable[..., _Told]
 
 
 def run(task: Task, most: int) -> Folder:
     """Return what folds arrays, as `arrays.run` does, on up to *most* threads."""
-    call, types = compiled.kernel(task.kernel), task.types
+    entry, types = compiled.kernel(task.kernel), task.types
     rows, columns = task.rows.trimmed(), task.columns.trimmed()
     phases = list(rows.phases())
     suffixes = max((phase.axis.kernel + 1 for phase in phases if _block(phase.axis)), default=0)
@@ -51,39 +61,37 @@ def run(task: Task, most: int) -> Folder:
     fields = _columns(task, columns, tile, width)
     parts = [_rows(task, phase, rows.dilation, fields) for phase in phases]
     each = task.compiled_seconds / (task.planes * task.rows.out)
-    scalars = (arrays.identity(arrays.step(task), types.accumulator).item(), types.closing.type(1).item())
-    size = (kernels.SUFFIXES + suffixes) * width
-    evens, odds = (row * width * types.accumulator.itemsize for row in (kernels.EVENS, kernels.ODDS))
+    scalars = (
+        compiled.word(arrays.identity(arrays.step(task), types.accumulator), types.accumulator),
+        compiled.word(1, types.closing),
+    )
+    row = width * types.accumulator.itemsize
+    evens, odds = kernels.EVENS * row, kernels.ODDS * row
+    room = BUFFER + -(-(kernels.SUFFIXES + suffixes) * row // LINE) * LINE
 
     def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
-        x_at, out_at, strides = _address(x), _address(out), (*x.strides[:2], *out.strides[:2])
+        x_at, out_at, strides = address(x), address(out), (*x.strides[:2], *out.strides[:2])
         for part in parts:
             phase = part.phase
             begin, end = (-(-(o - phase.first) // phase.step) for o in (first, first + out.shape[1]))
             if begin >= end:
                 continue
-            geometry = part.geometry(strides, begin, end, outer)
+            units = x.shape[0] * (end - begin)
+            seconds = units * each
+            seats, bands = parted(units, seconds, most)
+            told = part.told(strides, begin, end, outer, (units, bands))
             source = x_at + (phase.offset - low) * strides[1]
             target = out_at + (phase.first + begin * phase.step - first) * strides[3]
-
-            def work(bands: Iterable[tuple[int, int]], place: Any = (source, target), geometry: Any = geometry) -> None:
-                buffer, state = np.empty(size, types.accumulator), np.empty(kernels.STATES, np.int64)
-                at = _address(buffer)
-                before = (*place, at, at + evens, at + odds, _address(geometry), _address(state), *scalars)
-                for start, stop in bands:
-                    call(*before, start, stop)
-
-            units = x.shape[0] * (end - begin)
-            alone = most == 1 or units * each < ALONE
-            bands = _bands(units, begin, end, 1 if alone else most * threads.PARTS, part.grain)
-            threads.share(work, bands, min(most, len(bands)))
+            held: Any = np.empty(seats * room + LINE, np.uint8)
+            begun = address(held)
+            at = begun + -begun % LINE
+            for own in range(at, at + seats * room, room):
+                buffer = own + BUFFER
+                places = source, target, buffer, buffer + evens, buffer + odds, told.at, own + STATE
+                _ARGUMENTS.pack_into(held, own - begun, *places, *scalars)
+            threads.run(entry, at, room, seats, told.edges, seconds)
 
     return fold
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def _block(axis: Axis) -> int:
@@ -148,22 +156,26 @@ def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _
     x_size, out_size = task.types.source.itemsize, task.types.result.itemsize
 
     @lru_cache(maxsize=8)  # building it takes longer than pooling something small
-    def geometry(strides: tuple[int, ...], begin: int, end: int, outer: tuple[int, ...]) -> Array:
+    def told(strides: tuple[int, ...], begin: int, end: int, outer: tuple[int, ...], parted: tuple[int, int]) -> _Told:
         place = {
             k.X_PLANE: strides[0] // x_size, k.X_ROW: strides[1] // x_size * dilation,
             k.OUT_PLANE: strides[2] // out_size, k.OUT_ROW: strides[3] // out_size * phase.step,
             k.FIRST_OUT: begin, k.OUTS: end - begin, k.OUTER: len(outer),
         }  # fmt: skip
         vector = [(fields | place)[field] for field in range(k.FIELDS)]
-        return np.array([*vector, *across, *np.multiply.outer(outer, counts).ravel()])
+        geometry = np.array([*vector, *across, *np.multiply.outer(outer, counts).ravel()])
+        return _Told(_edges(*parted, begin, end, block or 1), geometry, address(geometry))
 
-    return _Rows(phase, block or 1, geometry)
+    return _Rows(phase, told)
 
 
-def _bands(units: int, begin: int, end: int, parts: int, grain: int) -> list[tuple[int, int]]:
-    """Part the outputs [begin, end) of all planes, counted through, where blocks of *grain* outputs begin."""
-    edges = []
-    for i in range(min(units, parts)):
-        plane, o = divmod(units * i // min(units, parts), end - begin)
-        edges.append(plane * (end - begin) + max(0, o - (begin + o) % grain))
-    return [(start, stop) for start, stop in pairwise([*edges, units]) if start < stop]
+def _edges(units: int, parts: int, begin: int, end: int, grain: int) -> Array:
+    """Part the outputs [begin, end) of all planes, counted through, where blocks of *grain* outputs begin.
+
+    No suffixes are then folded twice.
+    """
+    edges = {units}
+    for i in range(parts):
+        plane, o = divmod(units * i // parts, end - begin)
+        edges.add(plane * (end - begin) + max(0, o - (begin + o) % grain))
+    return np.array(sorted(edges))

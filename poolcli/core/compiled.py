@@ -1,30 +1,32 @@
 """Kernels compiled by Numba, here and nowhere else, and kept as object files.
 
-Bands run on Python threads in kernels that release the GIL. The same kernels in ``parallel=True`` take 12 to 14 s to
-compile instead of 3 to 5, and 3.8 and 13 ms where bands take 1.1 and 2.5 (max k2 s2, avg k3 s1 of 64x224x224 float32):
-they must be given arrays, whose indices may be negative, not pointers. Bands need no threading layer, which aborts when
-two threads enter it or dies after fork, and none of Numba's runtime: a kept kernel runs without Numba (see `machine`),
-and one build serves an image in bands as well as many files at once.
+A `team` deals bands to kernels that release the GIL. The same kernels in ``parallel=True`` take 12 to 14 s to compile
+instead of 3 to 5, and 3.8 and 13 ms where bands take 1.1 and 2.5 (max k2 s2, avg k3 s1 of 64x224x224 float32): they
+must be given arrays, whose indices may be negative, not pointers. Bands need no threading layer, which aborts when two
+threads enter it or dies after fork, and none of Numba's runtime: a kept kernel runs without Numba (see `machine`), and
+one build serves an image in bands as well as many files at once.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
-from ctypes import CFUNCTYPE, c_void_p
 from functools import cache as cached
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import argmax, cache, exchanges, filters, histograms, kernels, machine
+from poolcli.core import argmax, cache, exchanges, filters, histograms, kernels, machine, team
 from poolcli.core.kernels import Pointer
+from poolcli.core.threads import Entry, entry
 from poolcli.errors import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from poolcli.core.kernels import Kernel
 
@@ -34,13 +36,16 @@ TEMPLATES: dict[str, Any] = {
     "histograms": histograms,
     "filters": filters,
     "argmax": argmax,
+    "team": team,
 }
 
 _compiling = threading.Lock()
 
 
-def kernel(wanted: Kernel) -> Callable[..., None]:
+def kernel(wanted: Kernel) -> Entry:
     """Return a kernel: from this process, from the cache folder, or compiled now.
+
+    Each of its arguments in memory is a word: where an array begins, or a number in its own type.
 
     Raises
     ------
@@ -51,21 +56,26 @@ def kernel(wanted: Kernel) -> Callable[..., None]:
         return _kernel(wanted)
 
 
+def word(value: Any, dtype: np.dtype[Any]) -> int:
+    """Return the word that holds a number in its own type."""
+    return int.from_bytes(np.array(value, dtype).tobytes().ljust(8, b"\0"), sys.byteorder, signed=True)
+
+
 _functions: list[Any] = []  # code that Numba loaded lives as long as they
 
 
 @cached
-def _kernel(wanted: Kernel) -> Callable[..., None]:
+def _kernel(wanted: Kernel) -> Entry:
     compiled = cached(partial(_compiled, wanted))
-    arguments = [_ctype(argument) for argument in TEMPLATES[wanted.template].arguments(*wanted.types)]
     try:
         symbol, code = _code(f"{wanted.name}.{_source(wanted.template)}", compiled)
-        return machine.load(code, symbol, arguments)
+        address = machine.load(code, symbol)
     except Exception as error:  # noqa: BLE001 -- it only makes starts faster, by an interface of llvmlite's that moves
         function = compiled()
+        _functions.append(function)
+        address = function.address
         warn_once("compiled kernels are not kept", error)
-    _functions.append(function)
-    return CFUNCTYPE(None, *arguments)(function.address)
+    return entry(address)
 
 
 def _code(name: str, compiled: Callable[[], Any]) -> tuple[str, bytes]:
@@ -94,6 +104,7 @@ def _compiled(wanted: Kernel) -> Any:
     """Return the kernel as Numba compiles it."""
     try:
         import numba
+        from numba.core.types import CPointer
     except (ValueError, OSError, SystemError) as error:  # too new a NumPy, a wrong NUMBA_ value ...
         raise ImportError(error) from error
     module, steps = TEMPLATES[wanted.template], [getattr(kernels, name) for name in wanted.steps]
@@ -102,10 +113,35 @@ def _compiled(wanted: Kernel) -> Any:
         _known(function)
     for function in module.PARTS:
         _known(function, inlined=True)  # LLVM alone calls them: 64 rows of 224 elements then take 2.5 times as long
-    arguments = module.arguments(*wanted.types)
-    signature = numba.void(*(_numba_type(argument) for argument in arguments))
+    inner, values = module.template(*steps), _values(module.arguments(*wanted.types))
+    _known(inner)
+
+    def kernel(row: Any, first: Any, last: Any) -> None:
+        inner(*values(row), first, last)
+
+    signature = numba.void(CPointer(numba.int64), numba.int64, numba.int64)  # type: ignore[no-untyped-call]  # as above
     # Divisions that raise nothing: the code must want nothing of Numba's runtime
-    return numba.cfunc(signature, error_model="numpy")(module.template(*steps))
+    return numba.cfunc(signature, error_model="numpy")(kernel)
+
+
+def _values(arguments: Iterable[np.dtype[Any] | Pointer]) -> Any:
+    """Return what gives a kernel the values of its arguments, of a row in memory."""
+    from numba.core.types import Tuple
+    from numba.extending import intrinsic
+
+    from poolcli.core import instructions
+
+    kinds = tuple(map(_numba_type, arguments))
+
+    @intrinsic
+    def values(_: Any, row: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            parts = instructions.values(builder, given[0], [context.get_value_type(kind) for kind in kinds])
+            return context.make_tuple(builder, signature.return_type, parts)
+
+        return Tuple(kinds)(row), generate  # type: ignore[no-untyped-call]  # Numba is typed in part
+
+    return values
 
 
 @cached
@@ -117,36 +153,38 @@ def _known(function: Callable[..., Any], *, inlined: bool = False) -> None:
 
 @cached
 def _teach() -> None:
-    """Teach Numba instructions: one that it has no name for before Python 3.13, and of four words at once."""
-    from numba import int64, void
-    from numba.extending import intrinsic, overload
+    """Teach Numba instructions that it has no name for: one before Python 3.13, others at all."""
+    from numba import boolean, float64, int64, void
+    from numba.core.types import CPointer
 
-    @intrinsic
-    def add(_: Any, words: Any, to: Any, entering: Any, leaving: Any) -> Any:  # noqa: ARG001 -- they are all int64
-        signature = void(words, int64, int64, int64)
-        return signature, lambda _context, builder, _signature, arguments: machine.add_words(builder, *arguments)
-
-    @overload(histograms.add_group)
-    def add_group(words: Any, to: Any, entering: Any, leaving: Any) -> Any:  # noqa: ARG001 -- as below
-        def call(words: Any, to: Any, entering: Any, leaving: Any) -> Any:
-            return add(words, to, entering, leaving)  # type: ignore[call-arg]  # the first is Numba's own
-
-        return call
-
-    @intrinsic
-    def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
-        return a(a, b, c), lambda _context, builder, _signature, arguments: builder.fma(*arguments)
-
-    @overload(kernels.fused)
-    def fused(a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001 -- their types; a function of their values follows
-        def call(a: Any, b: Any, c: Any) -> Any:
-            return fma(a, b, c)  # type: ignore[call-arg]  # the first is Numba's own
-
-        return call
+    for function in team.INSTRUCTIONS:
+        results = {team.load: int64, team.swapped: boolean, team.words_at: CPointer(int64)}  # type: ignore[no-untyped-call]
+        _instruct(function, results.get(function, void))
+    _instruct(histograms.add_group, void)
+    _instruct(kernels.fused, float64)
 
 
-def _ctype(argument: np.dtype[Any] | Pointer) -> Any:
-    return c_void_p if isinstance(argument, Pointer) else np.ctypeslib.as_ctypes_type(argument)
+def _instruct(function: Callable[..., Any], result: Any) -> None:
+    """Have Numba build, for calls of a *function*, the one of `instructions` of its name, which gives *result*."""
+    from numba import types
+
+    from poolcli.core import instructions
+
+    typing, lowering = import_module("numba.core.typing.templates"), import_module("numba.core.imputils")
+    build = getattr(instructions, function.__name__)
+
+    class Typed(typing.AbstractTemplate):  # type: ignore[name-defined, misc]  # Numba is typed in part
+        key = function
+
+        def generic(self, arguments: Any, _: Any) -> Any:
+            return typing.signature(result, *arguments)
+
+    def lowered(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        built = build(builder, *arguments)
+        return context.get_dummy_value() if built is None else built
+
+    typing.infer_global(function)(Typed)
+    lowering.lower_builtin(function, types.VarArg(types.Any))(lowered)  # type: ignore[no-untyped-call]  # as above
 
 
 def _numba_type(argument: np.dtype[Any] | Pointer) -> Any:

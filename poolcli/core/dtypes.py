@@ -122,6 +122,8 @@ def arithmetic(fold: Fold, rule: Result, dtype: np.dtype[Any], target: np.dtype[
     # Exactly rounded where it is stored; the root for -128 is 128, and past 2^28 values its integers pass 64 bits
     if rule == "mean" and target == source and not (squares and (source.kind == "i" or count >= 2**28)):
         exact = np.dtype(np.float32) if source.itemsize == 1 and count < 2**16 else float64
+        if squares and exact == np.float32:
+            return Arithmetic(source, accumulator, np.dtype(np.uint32), source, "byte_root_mean")
         closing = np.dtype(np.int64) if squares else exact
         return Arithmetic(source, accumulator, closing, source, f"nearest_{fold.finish}")
     return Arithmetic(source, accumulator, float64, float64, fold.finish)

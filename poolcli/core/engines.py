@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache as cached
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,12 @@ from poolcli.core.threads import usable_cpus
 from poolcli.errors import UsageError, warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from poolcli.core.arrays import Folder
     from poolcli.core.kernels import Kernel
     from poolcli.core.recipes import Recipe, Task
+    from poolcli.core.threads import Entry
 
     Array = NDArray[Any]
 
@@ -55,7 +55,7 @@ class Ready:
         """Return what folds arrays as each of the recipe's tasks says."""
         return _folders(self.choice.engine, self.threads, recipe)
 
-    def kernel(self, kernel: Kernel | None) -> Callable[..., None] | None:
+    def kernel(self, kernel: Kernel | None) -> Entry | None:
         """Return a compiled kernel to call; None where there is none, or the engine is another."""
         return None if kernel is None or self.choice.engine != "numba" else _kernel(kernel)
 
@@ -85,10 +85,8 @@ def prepare(engine: str, recipe: Recipe, *, threads: int | None = None, ahead: i
     if choice.engine == "numba":
         begin = time.perf_counter()
         try:
-            from poolcli.core import machine  # noqa: F401
-
+            _machine()
             loaded = time.perf_counter()
-            most = threads or usable_cpus()
             _load(recipe)
         except (ImportError, OSError) as error:  # llvmlite or Numba is missing, or does not fit
             if engine == "numba":
@@ -96,7 +94,7 @@ def prepare(engine: str, recipe: Recipe, *, threads: int | None = None, ahead: i
             warn_once("Numba cannot load, using the numpy engine", error)
             choice = Choice("numpy", "Numba cannot load")
         else:
-            return Ready(choice, most, loaded - begin, time.perf_counter() - loaded)
+            return Ready(choice, threads or usable_cpus(), loaded - begin, time.perf_counter() - loaded)
     return Ready(choice, 1)
 
 
@@ -119,18 +117,23 @@ def _compiled(task: Task, threads: int) -> Folder:
     return bands.run(task, threads)
 
 
+@cached
+def _machine() -> None:
+    from poolcli.core import machine  # noqa: F401 -- it takes a while the first time, and a microsecond ever after
+
+
 @lru_cache(maxsize=64)  # by identity, as above
 def _load(recipe: Recipe) -> None:
     for task in recipe.work:
         _kernel(task.kernel)
 
 
-def _kernel(kernel: Kernel) -> Callable[..., None]:
+def _kernel(kernel: Kernel) -> Entry:
     from poolcli.core import compiled
 
-    call = compiled.kernel(kernel)
+    entry = compiled.kernel(kernel)
     _started.add(kernel)
-    return call
+    return entry
 
 
 def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:

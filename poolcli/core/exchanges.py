@@ -223,9 +223,9 @@ PARTS = (gather, common, choose_singly, take_window, choose_together)
 
 
 def arguments(value):
-    """Return what the kernel's arguments are."""
+    """Return what the kernel's arguments are, before its units."""
     whole = np.dtype(np.int64)
-    return (*[Pointer(value)] * 4, Pointer(whole), whole, whole)
+    return (*[Pointer(value)] * 4, Pointer(whole))
 
 
 def template():

@@ -39,15 +39,18 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
     """
     plan, order, lead, recipe = outline.plan, outline.layout.order, outline.layout.lead, outline.recipe
     x, y = inputs["values"].transpose(order), outputs["values"].transpose(order)
+    whole = recipe.fused and plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y)
+    if whole and len(outputs) == 1:
+        task = recipe.tasks[0]
+        planes, rows, made = task.planes, task.rows.length, task.rows.out
+        ready.folders(recipe)[0](x.reshape(planes, rows, -1), y.reshape(planes, made, -1), 0, 0)
+        return
     told = {name: array.transpose(order) for name, array in outputs.items() if name in ALSO}
     if recipe.fused and (lead == 0 or all(each.flags.c_contiguous for each in (x, y, *told.values()))):
         x, y = x.reshape(-1, *x.shape[lead:]), y.reshape(-1, *y.shape[lead:])
         told, lead = {name: array.reshape(y.shape) for name, array in told.items()}, 1
-        if plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y) and told.keys() <= {"indices"}:
+        if whole and told.keys() == {"indices"}:
             slab = Slab(x.reshape(*x.shape[: 1 + len(plan.axes)], -1), plan, ready, 0, plan.axes[0].out, 0)
-            if not told:
-                fold_axes(slab, recipe.tasks, ready.folders(recipe), x, y)
-                return
             if find(slab, told["indices"], y, largest=recipe.step == "largest"):
                 return
     shape = inputs["values"].shape

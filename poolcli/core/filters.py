@@ -50,9 +50,9 @@ PARTS = (add_row,)
 
 
 def arguments():
-    """Return what the kernel's arguments are."""
+    """Return what the kernel's arguments are, before its units."""
     real, whole = np.dtype(np.float64), np.dtype(np.int64)
-    return (*[Pointer(real)] * 3, Pointer(whole), whole, whole)
+    return (*[Pointer(real)] * 3, Pointer(whole))
 
 
 def template():

@@ -157,9 +157,9 @@ PARTS = (move_rows, move_columns, find, at_rank, common, choose)
 
 
 def arguments():
-    """Return what the kernel's arguments are."""
+    """Return what the kernel's arguments are, before its units."""
     byte, word, bins, whole = map(np.dtype, (np.uint8, np.uint64, np.uint16, np.int64))
-    return (*[Pointer(byte)] * 3, Pointer(word), Pointer(bins), Pointer(whole), Pointer(whole), whole, whole)
+    return (*[Pointer(byte)] * 3, Pointer(word), Pointer(bins), Pointer(whole), Pointer(whole))
 
 
 def template():

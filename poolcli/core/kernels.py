@@ -64,6 +64,7 @@ WHOLE, HALVES, SPLIT, PICKED = range(4)  # ways to CLOSE: as it is, in pairs, pa
 
 PAIRED = 1024  # elements of a row from which several are read at once; shorter ones outrun the prefetcher
 DIRECT_ROWS = 2  # row windows of up to 2 * stride + this many rows are folded directly, longer ones in blocks
+LEAST = 2.0**-14  # more than a root of up to 255.5 in float32 is off
 MANY = 16  # interleaved channels from which the loop over them fills vectors
 
 
@@ -205,6 +206,20 @@ def nearest_root_mean(acc, n, inverse, quick):  # noqa: ARG001 -- as above
     return guess + np.int64(4 * acc > above) - np.int64((4 * acc < below) & (guess > 0))
 
 
+def byte_root_mean(acc, n, inverse, quick):  # noqa: ARG001 -- as above
+    """Round half to even, of up to 65,535 squares of 8 bits, whose sum is uint32: in 32 bits, which vectors hold twice.
+
+    A root in float32 is off by less than LEAST before it is cut, so that what is left is right or one too low. It is
+    too low where acc / n > (low + 1/2)^2, or equal and low odd.
+    """
+    root = np.sqrt(np.float32(acc) * (np.float32(1) / np.float32(n)))
+    if quick:
+        return np.int32(np.rint(root))
+    low = np.int32(root + np.float32(0.5 - LEAST))
+    past = np.int32(np.int32(acc) - np.int32(n) * low * (low + 1))  # of acc - n (low^2 + low), far below 2^31
+    return np.int32(low + np.int32(np.int32(4 * past + (low & 1)) > np.int32(n)))
+
+
 def never(n):  # noqa: ARG001 -- every condition has the same signature
     return False
 
@@ -221,13 +236,22 @@ def tieless(n):
     return whole & (whole - 1) == 0 or (whole & 1 == 1 and whole < 2**13)
 
 
-# When a finish may multiply by 1 / n (a division costs most of a pass)
+def few(n):
+    """Whether no root of a mean of n squares of 8 bits comes nearer to a half than float32 tells apart, but for ties.
+
+    Ties are of multiples of 4, and multiplying by 1 / 4 and 1 / 8 is exact.
+    """
+    return np.int64(n) < 12  # tested for every sum
+
+
+# When a finish may multiply by 1 / n (a division costs most of a pass), or do with less
 QUICK = {
     "keep": "never",
     "mean": "power_of_two",
     "root_mean": "power_of_two",
     "nearest_mean": "tieless",
     "nearest_root_mean": "never",
+    "byte_root_mean": "few",
 }
 
 
@@ -561,10 +585,10 @@ PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pi
 
 
 def arguments(source, accumulator, closing, result):
-    """Return what the kernel's arguments are."""
+    """Return what the kernel's arguments are, before its units."""
     whole, buffer = np.dtype(np.int64), Pointer(accumulator)
     vectors = Pointer(whole), Pointer(whole)
-    return (Pointer(source), Pointer(result), buffer, buffer, buffer, *vectors, accumulator, closing, whole, whole)
+    return (Pointer(source), Pointer(result), buffer, buffer, buffer, *vectors, accumulator, closing)
 
 
 def template(lift, combine, finish, applies):

@@ -6,15 +6,11 @@ dependency; only its documented binding layer is used.
 
 from __future__ import annotations
 
-from ctypes import CFUNCTYPE
 from functools import cache as cached
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import llvmlite.binding as llvm
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 MATHS = {"sqrt", "sqrtf", "rint", "rintf"}  # of the C library; LLVM has instructions for them
 
@@ -63,19 +59,8 @@ def emit(text: str, symbol: str) -> bytes:
     return code
 
 
-def add_words(builder: Any, words: Any, to: Any, entering: Any, leaving: Any) -> Any:
-    """Build: four 64-bit words at *to* become more by those at *entering* and less by those at *leaving*."""
-    from llvmlite import ir
-
-    vector = ir.PointerType(ir.VectorType(ir.IntType(64), 4))
-    here, more, less = (builder.bitcast(builder.gep(words, [at]), vector) for at in (to, entering, leaving))
-    now, plus, minus = (builder.load(at, align=8) for at in (here, more, less))
-    builder.store(builder.sub(builder.add(now, plus), minus), here, align=8)
-    return ir.Constant(ir.IntType(8).as_pointer(), None)
-
-
-def load(code: bytes, symbol: str, arguments: Sequence[Any]) -> Callable[..., None]:
-    """Return function *symbol* of an object file, which takes ctypes *arguments*, returns nothing and frees the GIL.
+def load(code: bytes, symbol: str) -> int:
+    """Return the address of function *symbol* of an object file.
 
     Raises
     ------
@@ -85,8 +70,8 @@ def load(code: bytes, symbol: str, arguments: Sequence[Any]) -> Callable[..., No
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    address = engine.get_function_address(symbol)
+    address: int = engine.get_function_address(symbol)
     if not address:
         raise ImportError(f"no {symbol} in the object file")
     _engines.append(engine)
-    return CFUNCTYPE(None, *arguments)(address)
+    return address

@@ -1,28 +1,57 @@
-"""Threads: how many there are, and one bounded pool that shares out a piece of work."""
+"""Threads: how many there are, and the one team of the process that shares out a piece of work."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from ctypes import CDLL, CFUNCTYPE, PYFUNCTYPE, PyDLL, addressof, c_int, c_int64, c_ssize_t, c_void_p, cast, pythonapi
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from poolcli.core.memory import address
+from poolcli.errors import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from typing import Any
 
+    from numpy.typing import NDArray
+
+ALONE = 1e-4  # seconds of work below which others cost more than they save
+ASLEEP = 2e-4  # and below which that is so of waking them
 PARTS = 4  # parts of the work for each thread: who wakes late, or is disturbed, takes fewer
-
-_pool: ThreadPoolExecutor | None = None
-_making = threading.Lock()
-_ids: list[int] = []  # of the pool's threads, by which the system knows them
-_left: int | None = None  # the processor that is left to the caller
+SLICE = 0.1  # seconds of work after which signals are heard
+SPIN = 2e-4  # seconds for which a thread that has worked looks for more before it sleeps
+TRIAL = 1000  # looks that are timed
 
 
+_Call = CFUNCTYPE(None, c_ssize_t, c_ssize_t, c_ssize_t)
+
+
+class Entry(NamedTuple):
+    """A kernel: ``call(row, first, last)`` does the units [first, last) and frees the GIL.
+
+    Its arguments stand in memory at *row*. *address* is the same to other kernels.
+    """
+
+    call: Callable[[int, int, int], None]
+    address: int
+
+
+def entry(kernel: int | Callable[[int, int, int], None]) -> Entry:
+    """Return what calls a kernel of machine code that begins at an address, or one of Python."""
+    call = _Call(kernel)
+    return Entry(call, _address(call))
+
+
+@cache
 def usable_cpus() -> int:
-    """Return the processors that this process may use: its affinity and its cgroup's quota."""
+    """Return the processors that this process may use: its affinity and its cgroup's quota when first asked."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
@@ -34,77 +63,183 @@ def usable_cpus() -> int:
     return count
 
 
-def share(work: Callable[[Iterable[tuple[int, int]]], None], parts: Iterable[tuple[int, int]], threads: int) -> None:
-    """Call *work* on *threads* threads, this one included, with an iterator that deals out *parts* to all of them.
+def run(entry: Entry, rows: int, size: int, seats: int, edges: NDArray[Any], seconds: float) -> None:
+    """Do all bands, each between two *edges*, by a kernel on up to *seats* threads, this one included.
 
-    An exception here, such as a signal's, leaves the parts that nobody took undone.
+    *rows* is where the kernel's arguments for the first seat stand in memory; those of each other stand *size* bytes
+    after. The work takes so many *seconds* on one thread: from time to time signals are heard, whose exceptions leave
+    bands undone.
     """
-    left = deque(parts)
-    if threads == 1:
-        work(_dealt(left))
-        return
-    _leave_processor()
-    others = [_threads().submit(work, _dealt(left)) for _ in range(threads - 1)]
-    try:
-        work(_dealt(left))
-    except BaseException:
-        left.clear()
-        raise
-    finally:
-        for other in others:
-            other.result()
+    bands = len(edges) - 1
+    slices = min(bands, int(seconds / SLICE) + 1)
+    team = _team() if seats > 1 else None
+    woken = seats - 1 if team and (seconds > ASLEEP or team.busy()) else 0
+    for each in range(slices):
+        first, last = bands * each // slices, bands * (each + 1) // slices
+        if team is None:
+            entry.call(rows, int(edges[first]), int(edges[last]))
+        else:
+            team.lead(entry, rows, size, (seats, woken), edges, first, last)
 
 
-def _dealt(left: deque[tuple[int, int]]) -> Iterable[tuple[int, int]]:
-    while True:
+class Spinning:
+    """The threads of `team`."""
+
+    left: int | None = None  # the processor that is left to the caller
+    _last = 0.0
+
+    def __init__(self, workers: int) -> None:
+        from poolcli.core import compiled, team
+        from poolcli.core.kernels import Kernel
+
+        self._call, self._most = compiled.kernel(Kernel("team", (), ())).call, min(workers + 1, team.MOST_SEATS)
+        self._held = (c_int64 * (team.SLEEPS + (workers + 1) * team.LINE))()
+        self._state = addressof(self._held) + -addressof(self._held) % (8 * team.LINE)
+        words = (c_int64 * (team.SLEEPS + workers * team.LINE)).from_address(self._state)
+        words[team.ACQUIRE], words[team.RELEASE] = _address(_acquire), _address(_release)
+        words[team.YIELD] = _address(CDLL(None).sched_yield) if hasattr(os, "sched_yield") else 0
+        words[team.WORKERS] = workers
+        for worker in range(workers):
+            lock = words[team.SLEEPS + worker * team.LINE + team.LOCK] = _allocate()
+            _acquire(lock, 1)  # who takes it again sleeps
+        self._serving, self._stopping = self._row(team.SERVE), self._row(team.STOP)
+        looks = int(TRIAL * SPIN / min(self._look() for _ in range(3)))
+        self.threads = [
+            threading.Thread(target=self._call, args=(addressof(self._serving), worker, looks), daemon=True)
+            for worker in range(workers)
+        ]
+        for thread in self.threads:
+            thread.start()
+        atexit.register(self.stop)  # code that still ran would be taken away
+
+    def busy(self) -> bool:
+        """Whether calls follow each other so closely that threads, once woken, stay awake."""
+        return time.perf_counter() - self._last < SPIN
+
+    def lead(
+        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: NDArray[Any], first: int, last: int
+    ) -> None:
+        """Do the bands [first, last) on up to so many *seats*, for which so many threads are woken if they sleep."""
+        most, woken = seats
+        row = self._row(entry.address, rows, size, address(edges), min(most, self._most), min(woken, self._most - 1))
+        self._call(addressof(row), first, last)
+        self._last = time.perf_counter()
+
+    def stop(self) -> None:
+        """End all threads; calls that follow are done by their caller alone."""
+        self._call(addressof(self._stopping), 0, 0)
+        for thread in self.threads:
+            thread.join()
+
+    def _row(self, *arguments: int) -> Any:
+        return _Row(self._state, *arguments)
+
+    def _look(self) -> float:
+        begin = time.perf_counter()
+        self._call(addressof(self._serving), -1, TRIAL)
+        return time.perf_counter() - begin
+
+
+class Woken:
+    """Python's threads, for want of machine code: each is woken for every call."""
+
+    left: int | None = None  # as above
+
+    def __init__(self, workers: int) -> None:
+        self.threads: list[threading.Thread] = []
+        self._pool = ThreadPoolExecutor(
+            workers, "poolcli", initializer=lambda: self.threads.append(threading.current_thread())
+        )
+
+    def busy(self) -> bool:
+        """Never: no thread stays awake."""
+        return False
+
+    def lead(
+        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: NDArray[Any], first: int, last: int
+    ) -> None:
+        """Do the bands [first, last)."""
+        left = deque((int(edges[band]), int(edges[band + 1])) for band in range(first, last))
+
+        def work(seat: int) -> None:
+            with suppress(IndexError):
+                while True:
+                    entry.call(rows + seat * size, *left.popleft())
+
+        others = [self._pool.submit(work, seat) for seat in range(1, 1 + seats[1])]
         try:
-            part = left.popleft()
-        except IndexError:
-            return
-        yield part
+            work(0)
+        finally:
+            left.clear()
+            for other in others:
+                other.result()
+
+    def stop(self) -> None:
+        """End all threads."""
+        self._pool.shutdown()
 
 
-def _leave_processor() -> None:
-    """Keep the pool's threads off the processor that the caller is on.
+Team = Spinning | Woken
+
+_Row = c_int64 * 7
+_allocate = PYFUNCTYPE(c_void_p)(("PyThread_allocate_lock", pythonapi))
+_acquire = PYFUNCTYPE(c_int, c_void_p, c_int)(("PyThread_acquire_lock", pythonapi))
+_release = PYFUNCTYPE(None, c_void_p)(("PyThread_release_lock", pythonapi))
+
+
+def _address(function: Any) -> int:
+    return cast(function, c_void_p).value or 0
+
+
+_made: Team | None = None
+_making = threading.Lock()
+
+
+def _team() -> Team:
+    global _made  # noqa: PLW0603 -- one team for the process
+    if _made is None:
+        with _making:
+            if _made is None:
+                _made = _make(max(1, usable_cpus() - 1))
+    _leave_processor(_made)
+    return _made
+
+
+def _make(workers: int) -> Team:
+    try:
+        return Spinning(workers)
+    except Exception as error:  # noqa: BLE001 -- whatever cannot be compiled or found: it only makes work faster
+        warn_once("threads are woken for each call", error)
+        return Woken(workers)
+
+
+def _leave_processor(team: Team) -> None:
+    """Keep the team's threads off the processor that the caller is on.
 
     After a rest Linux wakes a thread where its waker runs, and leaves the other processor idle for milliseconds: work
     of 1.5 ms then took 3 to 4.
     """
-    global _left
-    if not _ids or not hasattr(os, "sched_setaffinity"):
+    if not hasattr(os, "sched_setaffinity"):
         return
     here = _current_processor()()
-    if here == _left:
+    if here == team.left:
         return
-    _left, others = here, os.sched_getaffinity(0) - {here}
-    for thread in _ids if others else ():
+    team.left, others = here, os.sched_getaffinity(0) - {here}
+    for thread in team.threads if others else ():
         with suppress(OSError):  # a container may forbid it
-            os.sched_setaffinity(thread, others)
+            os.sched_setaffinity(thread.native_id or 0, others)
 
 
 @cache
 def _current_processor() -> Callable[[], int]:
-    from ctypes import PyDLL
-
     call: Callable[[], int] = getattr(PyDLL(None), "sched_getcpu", lambda: -1)  # a C library may have none
     return call
 
 
-def _threads() -> ThreadPoolExecutor:
-    global _pool  # noqa: PLW0603 -- one bounded pool for the process
-    with _making:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(
-                max(1, usable_cpus() - 1), "poolcli", initializer=lambda: _ids.append(threading.get_native_id())
-            )
-        return _pool
-
-
 def _forget() -> None:
-    global _pool, _left, _making  # noqa: PLW0603 -- a forked child has none of its parent's threads
-    _pool = _left = None
+    global _made, _making  # noqa: PLW0603 -- a forked child has none of its parent's threads
+    _made = None
     _making = threading.Lock()  # one of them may have held it
-    _ids.clear()
 
 
 if hasattr(os, "register_at_fork"):

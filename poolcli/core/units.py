@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from poolcli.core import threads
+from poolcli.core.memory import LINE, address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from poolcli.core.slabs import Slab
+    from poolcli.core.threads import Entry
 
     Array = NDArray[Any]
-
-LINE = 64  # bytes of a line of the cache
-ALONE = 3e-4  # seconds of work below which waking a thread costs more than it saves
 
 
 def rows(slab: Slab) -> Array:
@@ -34,20 +32,20 @@ def rows(slab: Slab) -> Array:
     return np.where(there, offsets * width, -1)
 
 
-def share(
-    call: Callable[..., None], arrays: Callable[[], tuple[Array, ...]], units: int, seconds: float, most: int
-) -> None:
-    """Share *units*, which take so many *seconds*, among *most* threads: each calls with *arrays* of its own."""
+def share(entry: Entry, arrays: Callable[[], tuple[Array, ...]], units: int, seconds: float, most: int) -> None:
+    """Share *units*, which take so many *seconds*, among *most* threads: each has *arrays* of its own."""
+    seats, parts = parted(units, seconds, most)
+    held = [arrays() for _ in range(seats)]
+    rows = np.array([[address(array) for array in each] for each in held])
+    edges = np.array([units * part // parts for part in range(parts + 1)])
+    threads.run(entry, address(rows), rows.strides[0], seats, edges, seconds)
 
-    def work(bands: Iterable[tuple[int, int]]) -> None:
-        held = arrays()
-        places = [address(array) for array in held]
-        for first, last in bands:
-            call(*places, first, last)
 
-    parts = 1 if most == 1 or seconds < ALONE else min(units, most * threads.PARTS)
-    edges = [units * part // parts for part in range(parts + 1)]
-    threads.share(work, pairwise(edges), min(most, parts))
+def parted(units: int, seconds: float, most: int) -> tuple[int, int]:
+    """Return among how many threads, and in how many parts, *units* are shared that take so many *seconds*."""
+    seats = 1 if seconds < threads.ALONE else min(most, units)
+    parts = max(seats * threads.PARTS if seats > 1 else 1, int(seconds / threads.SLICE) + 1)
+    return seats, min(units, parts)
 
 
 def vector(fields: dict[int, Any], size: int) -> Array:
@@ -56,12 +54,6 @@ def vector(fields: dict[int, Any], size: int) -> Array:
     ends = size + np.cumsum([0, *map(len, lists.values())])
     begins = dict(zip(lists, ends.tolist(), strict=False))
     return np.concatenate([[(fields | begins)[field] for field in range(size)], *lists.values()]).astype(np.int64)
-
-
-def address(array: Array) -> int:
-    """Return where an array begins."""
-    found: int = array.__array_interface__["data"][0]
-    return found
 
 
 def aligned(size: int, dtype: np.dtype[Any]) -> Array:

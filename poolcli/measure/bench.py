@@ -7,14 +7,14 @@ import sys
 import time
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from poolcli.core import pooling
 from poolcli.core.dtypes import named
-from poolcli.core.threads import share
+from poolcli.core.threads import PARTS, entry
+from poolcli.core.threads import run as deal
 from poolcli.errors import LimitError, PoolError
 from poolcli.jobs.request import method
 from poolcli.measure.calls import Call, Prepared, exact, touched
@@ -94,14 +94,14 @@ def _ours(engine: str) -> Call:
 def copy(count: int, threads: int) -> Callable[[], object]:
     """Return a call that copies *count* bytes between two touched buffers, on the threads that pooling has."""
     source, target = touched((count,), "uint8"), touched((count,), "uint8")
-    bands = threads if count >= THREADED else 1
-    parts = list(pairwise(count * i // bands for i in range(bands + 1)))
+    seats = threads if count >= THREADED else 1
+    bands = seats * PARTS
+    edges = np.array([count * i // bands for i in range(bands + 1)])
 
-    def work(dealt: Iterable[tuple[int, int]]) -> None:
-        for start, stop in dealt:
-            np.copyto(target[start:stop], source[start:stop])
+    def work(_: int, first: int, last: int) -> None:
+        np.copyto(target[first:last], source[first:last])
 
-    return lambda: share(work, parts, bands)
+    return partial(deal, entry(work), 0, 0, seats, edges, 0.0)
 
 
 def crop(array: Array, case: Case) -> tuple[Array, Case]:
