@@ -116,7 +116,7 @@ def compare(data, whole, patch):
     box = data.draw(boxes(expected.shape))
     for module, name in ((execution, "SLAB"), (bands_of_numpy, "BAND"), (bands, "STRIP")):
         patch.setattr(module, name, data.draw(st.integers(1, 2 * array.size)))
-    patch.setattr(bands, "ALONE", 0)
+    patch.setattr("poolcli.core.threads.ALONE", 0)
     source = Counted(array)
     result = poolcli.region(source, box, method, **options)
     assert result.dtype == expected.dtype
