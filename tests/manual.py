@@ -6,7 +6,6 @@ from importlib import import_module
 from pathlib import Path
 
 from typer.core import TyperGroup
-from typer.main import get_command
 
 from poolcli import __version__, errors
 from poolcli.cli.app import BUG, COMMANDS, EXAMPLES
@@ -46,8 +45,7 @@ def options(command):
 def commands():
     """Yield each command with its name, those of groups too."""
     for name in COMMANDS:
-        made = get_command(import_module(f"poolcli.cli.{name}").app)
-        made.name = name
+        made = getattr(import_module(f"poolcli.cli.{name}"), name)
         if not isinstance(made, TyperGroup):
             yield name, made
             continue

@@ -42,6 +42,7 @@ Examples:
   poolcli batch photos/ -o small/ -k 4
   poolcli bench --preset quick"""
 BUG = 70
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Terminated(BaseException):
@@ -94,7 +95,7 @@ class Commands(Group):
             near = get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "poolcli --help"
             raise UsageError(f"command must be one of {', '.join(COMMANDS)}, got {cmd_name!r}", hint)
-        command = get_command(import_module(f"poolcli.cli.{cmd_name}").app)
+        command = getattr(import_module(f"poolcli.cli.{cmd_name}"), cmd_name)
         command.name = cmd_name
         return command
 
@@ -109,7 +110,7 @@ class Commands(Group):
 app = typer.Typer(
     cls=Commands,
     name="poolcli",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     epilog=EXAMPLES,
     help="Pool images and tensors: max, average, L2, with deep-learning window semantics.",
     rich_markup_mode=None,

@@ -6,11 +6,13 @@ import inspect
 import re
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
+from typer.main import get_command
 
+from poolcli.cli.app import COMMANDS, HELP
 from poolcli.core.settings import setting
 from poolcli.errors import UsageError
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 PANELS = ("Window", "Input", "Output", "Picture", "Run", "Talk")
-HELP = {"help_option_names": ["-h", "--help"]}
 # Other values are text that the record parses
 _TYPES: dict[str, Any] = {
     "bool": bool,
@@ -48,16 +49,25 @@ class Talk:
     debug: bool = setting("Talk", "Show the traceback of an error.", default=False)
 
 
-def command(
-    app: typer.Typer, help: str, *examples: str, more: str = "", cls: type[TyperCommand] | None = None
-) -> Callable[[Callable[..., int]], Any]:
-    """Return what makes a command of a function: its records become options, *more* and *examples* end its help."""
+def command(*examples: str, more: str = "", cls: type[TyperCommand] | None = None) -> Callable[..., TyperCommand]:
+    """Return what makes a command of a function: its records become options, *more* and *examples* end its help.
+
+    What the command does is told by the function's docstring or, where it has none, by the table of commands.
+    """
     end = "\n".join([*([more] if more else []), "Examples:", *(f"  {line}" for line in examples)])
 
-    def made(function: Callable[..., int]) -> Any:
-        return app.command(cls=cls or Command, help=help, epilog=end)(spelled_out(function))
+    def made(function: Callable[..., int]) -> TyperCommand:
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=HELP)
+        told = function.__doc__ or COMMANDS[function.__name__]
+        app.command(cls=cls or Command, help=told, epilog=end)(spelled_out(function))
+        return cast("TyperCommand", get_command(app))
 
     return made
+
+
+def argument(metavar: str, help: str) -> Any:
+    """Return what an argument says of itself."""
+    return typer.Argument(metavar=metavar, help=help, rich_help_panel="Input")
 
 
 def spelled_out(function: Callable[..., int]) -> Any:
