@@ -32,14 +32,8 @@ def items(rows):
 
 def options(command):
     """Return the options of a command by panel, as its help does."""
-    from poolcli.cli.options import PANELS
-
-    context = command.make_context(command.name, [], resilient_parsing=True)
-    panels = {name: [] for name in PANELS}
-    for parameter in sorted(command.get_params(context), key=lambda one: one.param_type_name):
-        if (line := parameter.get_help_record(context)) is not None:
-            panels[getattr(parameter, "rich_help_panel", None) or "Talk"].append(line)
-    return [text for panel, rows in panels.items() if rows for text in (f".PP\n.I {panel}", *items(rows))]
+    panels = command.panels(command.make_context(command.name, [], resilient_parsing=True))
+    return [text for panel, rows in panels.items() for text in (f".PP\n.I {panel}", *items(rows))]
 
 
 def commands():

@@ -57,8 +57,18 @@ class ClosedPipe(Exception):  # noqa: N818 -- not an error
     """The reader of stdout has gone; Typer would end with 1 for a BrokenPipeError."""
 
 
-class Group(TyperGroup):
-    """Commands whose help cuts no summary, and ends as its epilog is written."""
+class Ended:
+    """What ends its help as its epilog is written."""
+
+    epilog: str | None
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
+        """Write what ends the help."""
+        formatter.write(f"\n{self.epilog}\n")
+
+
+class Group(Ended, TyperGroup):
+    """Commands whose help cuts no summary."""
 
     def summary(self, ctx: Any, name: str) -> str:
         """Return what a command does."""
@@ -68,10 +78,6 @@ class Group(TyperGroup):
         """Write every command with its summary."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.summary(ctx, name)) for name in self.list_commands(ctx)])
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
-        """Write the examples."""
-        formatter.write(f"\n{self.epilog}\n")
 
 
 class Commands(Group):

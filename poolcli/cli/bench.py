@@ -192,7 +192,7 @@ def _print_table(found: Results) -> None:
 
     rows = [row for row in found.rows if row.timing.status == "done"]
     columns = [*SUMMARY, *(column for column in DETAILS if any(column.show(row) for row in rows))]
-    labels = ["case", *(column.title if column.text else f">{column.title}" for column in columns)]
+    labels = ["case", *(column.label for column in columns)]
     named: set[str] = set()
     lines = []
     for row in rows:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from poolcli.cli.app import COMMANDS, HELP
+from poolcli.cli.app import COMMANDS, HELP, Ended
 from poolcli.core.settings import setting
 from poolcli.errors import UsageError
 
@@ -177,24 +177,24 @@ def completion(choices: Any) -> Callable[[str], list[Any]]:
     return complete
 
 
-class Command(TyperCommand):
-    """A command whose help shows options by panel and ends as its epilog is written."""
+class Command(Ended, TyperCommand):
+    """A command whose help shows options by panel."""
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the options, panel by panel."""
+    def panels(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Return the spelling and the help of each option, by panel."""
         panels: dict[str, list[tuple[str, str]]] = {name: [] for name in PANELS}
         for parameter in sorted(self.get_params(ctx), key=lambda one: one.param_type_name):  # arguments first
             if (line := parameter.get_help_record(ctx)) is not None:
                 panels[getattr(parameter, "rich_help_panel", None) or "Talk"].append(line)
+        return {name: lines for name, lines in panels.items() if lines}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, panel by panel."""
+        panels = self.panels(ctx)
         width = 2 + min(formatter.width // 3, max(len(name) for lines in panels.values() for name, _ in lines))
         for panel, lines in panels.items():
-            if lines:
-                with formatter.section(panel):
-                    formatter.write_dl([(name.ljust(width - 2), text) for name, text in lines], col_max=width)
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
-        """Write what ends the help."""
-        formatter.write(f"\n{self.epilog}\n")
+            with formatter.section(panel):
+                formatter.write_dl([(name.ljust(width - 2), text) for name, text in lines], col_max=width)
 
 
 def in_options(text: str) -> str:

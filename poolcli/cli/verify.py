@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import print_exc
 from typing import Annotated
 
 from poolcli.cli import options, report
@@ -30,6 +31,8 @@ def verify(
             receipts.verify(name, request)
         except PoolError as caught:
             error = caught.about(files.shown(name))
+            if talk.debug:
+                print_exc()
             codes.append(error.exit_code)
             report.say_error(error.message, error.hint)
         if talk.json:
