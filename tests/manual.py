@@ -6,7 +6,6 @@ from importlib import import_module
 from pathlib import Path
 
 from typer.core import TyperGroup
-from typer.main import get_command
 
 from poolcli import __version__, errors
 from poolcli.cli.app import BUG, COMMANDS, EXAMPLES
@@ -33,21 +32,14 @@ def items(rows):
 
 def options(command):
     """Return the options of a command by panel, as its help does."""
-    from poolcli.cli.options import PANELS
-
-    context = command.make_context(command.name, [], resilient_parsing=True)
-    panels = {name: [] for name in PANELS}
-    for parameter in sorted(command.get_params(context), key=lambda one: one.param_type_name):
-        if (line := parameter.get_help_record(context)) is not None:
-            panels[getattr(parameter, "rich_help_panel", None) or "Talk"].append(line)
-    return [text for panel, rows in panels.items() if rows for text in (f".PP\n.I {panel}", *items(rows))]
+    panels = command.panels(command.make_context(command.name, [], resilient_parsing=True))
+    return [text for panel, rows in panels.items() for text in (f".PP\n.I {panel}", *items(rows))]
 
 
 def commands():
     """Yield each command with its name, those of groups too."""
     for name in COMMANDS:
-        made = get_command(import_module(f"poolcli.cli.{name}").app)
-        made.name = name
+        made = getattr(import_module(f"poolcli.cli.{name}"), name)
         if not isinstance(made, TyperGroup):
             yield name, made
             continue

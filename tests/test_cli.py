@@ -559,7 +559,7 @@ def test_env_names_versions_and_folders(cli):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_help(name):
-    command = get_command(import_module(f"poolcli.cli.{name}").app)
+    command = getattr(import_module(f"poolcli.cli.{name}"), name)
     for parameter in command.params:
         assert parameter.help, parameter.name
 
@@ -599,7 +599,7 @@ def test_help_shows_options_by_panel(cli):
 
 def test_every_example_is_a_command_line_that_parses():
     for command in HELPS:
-        parsed = get_command(import_module(f"poolcli.cli.{command[0]}").app)
+        parsed = getattr(import_module(f"poolcli.cli.{command[0]}"), command[0])
         for name in command[1:]:
             parsed = parsed.commands[name]
         for line in parsed.epilog.splitlines()[-3:]:

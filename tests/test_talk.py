@@ -304,6 +304,7 @@ def test_a_list_with_the_line_ends_of_windows_is_taken(cli):
         ["pool", "p00.png", "-k", "0"],
         ["batch", "missing.png", "-o", "out"],
         ["info", "missing.png"],
+        ["verify", "missing.png"],
         ["bench", "--load", "missing.json"],
     ],
     ids=" ".join,

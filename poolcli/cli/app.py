@@ -42,6 +42,7 @@ Examples:
   poolcli batch photos/ -o small/ -k 4
   poolcli bench --preset quick"""
 BUG = 70
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Terminated(BaseException):
@@ -56,8 +57,18 @@ class ClosedPipe(Exception):  # noqa: N818 -- not an error
     """The reader of stdout has gone; Typer would end with 1 for a BrokenPipeError."""
 
 
-class Group(TyperGroup):
-    """Commands whose help cuts no summary, and ends as its epilog is written."""
+class Ended:
+    """What ends its help as its epilog is written."""
+
+    epilog: str | None
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
+        """Write what ends the help."""
+        formatter.write(f"\n{self.epilog}\n")
+
+
+class Group(Ended, TyperGroup):
+    """Commands whose help cuts no summary."""
 
     def summary(self, ctx: Any, name: str) -> str:
         """Return what a command does."""
@@ -67,10 +78,6 @@ class Group(TyperGroup):
         """Write every command with its summary."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.summary(ctx, name)) for name in self.list_commands(ctx)])
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
-        """Write the examples."""
-        formatter.write(f"\n{self.epilog}\n")
 
 
 class Commands(Group):
@@ -94,7 +101,7 @@ class Commands(Group):
             near = get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "poolcli --help"
             raise UsageError(f"command must be one of {', '.join(COMMANDS)}, got {cmd_name!r}", hint)
-        command = get_command(import_module(f"poolcli.cli.{cmd_name}").app)
+        command = getattr(import_module(f"poolcli.cli.{cmd_name}"), cmd_name)
         command.name = cmd_name
         return command
 
@@ -109,7 +116,7 @@ class Commands(Group):
 app = typer.Typer(
     cls=Commands,
     name="poolcli",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     epilog=EXAMPLES,
     help="Pool images and tensors: max, average, L2, with deep-learning window semantics.",
     rich_markup_mode=None,

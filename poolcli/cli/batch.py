@@ -7,10 +7,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS, Terminated
+from poolcli.cli.app import Terminated
 from poolcli.cli.options import Talk
 from poolcli.cli.tally import Meter, Tally, foresight, summary
 from poolcli.errors import UsageError
@@ -28,13 +26,8 @@ if TYPE_CHECKING:
 
     from poolcli.jobs.naming import Job
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
-
 GRACE = 0.8  # seconds that a signal leaves to what is under way
 
-Sources = Annotated[
-    list[str] | None, typer.Argument(metavar="SRC...", help="Folders, and files.", rich_help_panel="Input")
-]
 Asked = Annotated[
     Request, "method", "kernel", "stride", "padding", "dilation", "ceil", "count_include_pad", "layout", "key",
     "max_pixels", "strict", "dtype", "rules", *Picture.__dataclass_fields__, "engine", "threads", "max_memory",
@@ -42,8 +35,6 @@ Asked = Annotated[
 
 
 @options.command(
-    app,
-    COMMANDS["batch"],
     "poolcli batch photos/ -o small/ -m avg -k 4",
     "poolcli batch photos/ -o small/ -I '*.jpg' -x '**/thumbs/**' -n",
     "find . -name '*.png' -print0 | poolcli batch --files-from - -0 -o small/",
@@ -54,7 +45,7 @@ def batch(
     settings: Settings,
     output: Annotated[Output, "format", "exists"],
     talk: Annotated[Talk, "dry_run", "json", "quiet", "verbose", "debug"],
-    sources: Sources = None,
+    sources: Annotated[list[str] | None, options.argument("SRC...", "Folders, and files.")] = None,
 ) -> int:
     tree.check_apart(sources or [], settings.output, rules)
     found = list(tree.find(sources or [], rules))

@@ -11,10 +11,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS, Terminated
+from poolcli.cli.app import Terminated
 from poolcli.cli.options import Talk
 from poolcli.errors import InputError, PoolError
 from poolcli.measure import presets, request
@@ -27,13 +25,9 @@ if TYPE_CHECKING:
     from poolcli.measure.cases import Case, Size
     from poolcli.measure.results import Results, Timing
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
-
 REGRESSION = 6
 
-Inputs = Annotated[
-    list[str] | None, typer.Argument(metavar="[INPUT...]", help="Files in place of --size.", rich_help_panel="Input")
-]
+Inputs = Annotated[list[str] | None, options.argument("[INPUT...]", "Files in place of --size.")]
 
 
 class Preset(options.Command):
@@ -48,8 +42,6 @@ class Preset(options.Command):
 
 
 @options.command(
-    app,
-    COMMANDS["bench"],
     "poolcli bench --preset quick",
     "poolcli bench --size 64x224x224 -m max,avg -w k3s1,k31s1 --plot a.svg",
     "poolcli bench --preset headline --baseline old.json",
@@ -77,8 +69,6 @@ def bench(asked: Asked, rules: Rules, talk: Annotated[Talk, "json", "quiet", "de
 
 def _measured(asked: Asked, rules: Rules, talk: Talk, inputs: list[str]) -> Iterator[Results]:
     """Yield the results so far, after each case or process."""
-    from rich.progress import track
-
     from poolcli.measure import results
     from poolcli.measure.environment import environment
 
@@ -87,19 +77,16 @@ def _measured(asked: Asked, rules: Rules, talk: Talk, inputs: list[str]) -> Iter
         return
     command = " ".join(["poolcli", *map(shlex.quote, sys.argv[1:])])
     machine, created = environment(), datetime.now(UTC).isoformat(timespec="seconds")
-    hidden = talk.quiet or sys.stderr is None or not sys.stderr.isatty()
-    to = None if hidden else report.console(stderr=True)
     if asked.processes != 1:
         runs: list[Results] = []
-        for _ in track(range(asked.processes or 1), "processes", console=to, transient=True, disable=hidden):
+        for _ in report.track(range(asked.processes or 1), "processes", quiet=talk.quiet):
             runs.append(_alone(asked, rules, inputs))
             yield replace(results.merged(runs), command=command, created=created)
         return
     arrays = request.arrays(inputs, asked.layout)
     grid = request.grid(asked, arrays)
     done: list[Timing] = []
-    timed = _timed(asked, rules, talk, grid, arrays)
-    for timings in track(timed, "cases", len(grid), console=to, transient=True, disable=hidden):
+    for timings in report.track(_timed(asked, rules, talk, grid, arrays), "cases", len(grid), quiet=talk.quiet):
         done += timings
         yield results.Results(machine, command, created, tuple(done))
 
@@ -205,7 +192,7 @@ def _print_table(found: Results) -> None:
 
     rows = [row for row in found.rows if row.timing.status == "done"]
     columns = [*SUMMARY, *(column for column in DETAILS if any(column.show(row) for row in rows))]
-    labels = ["case", *(column.title if column.text else f">{column.title}" for column in columns)]
+    labels = ["case", *(column.label for column in columns)]
     named: set[str] = set()
     lines = []
     for row in rows:
@@ -220,11 +207,12 @@ def _compare(asked: Asked, talk: Talk, old: Results, new: Results) -> bool:
     from poolcli.measure import baseline
 
     verdicts = baseline.compare(old, new, fail_over=asked.fail_over, alpha=asked.alpha)
-    made = report.table("since the baseline", "case", "contender", "verdict", ">change", ">p", "reason")
+    rows = []
     for verdict in verdicts:
         change = "" if verdict.change is None else f"{verdict.change:+.1%}"
         p = "" if verdict.p is None else f"{verdict.p:.2g}"
         timing = verdict.timing
-        report.add(made, timing.case.token, timing.contender, verdict.outcome, change, p, verdict.reason)
-    report.console(stderr=talk.json).print(made)
+        rows.append((timing.case.token, timing.contender, verdict.outcome, change, p, verdict.reason))
+    labels = ("case", "contender", "verdict", ">change", ">p", "reason")
+    report.show(labels, rows, title="since the baseline", stderr=talk.json)
     return any(verdict.outcome == "regression" for verdict in verdicts)

@@ -5,30 +5,18 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS, Group
+from poolcli.cli.app import COMMANDS, HELP, Group
 from poolcli.cli.options import Talk
-
-app = typer.Typer(
-    cls=Group,
-    add_completion=False,
-    help=COMMANDS["cache"],
-    epilog="Examples:\n  poolcli cache info\n  poolcli cache warm -q\n  poolcli cache clear",
-    rich_markup_mode=None,
-    context_settings=options.HELP,
-)
 
 
 @options.command(
-    app,
-    "Show the folder, how many kernels it keeps, and their size.",
     "poolcli cache info",
     "poolcli cache info --json",
     "XDG_CACHE_HOME=/var/cache poolcli cache info",
 )
 def info(talk: Annotated[Talk, "json"]) -> int:
+    """Show the folder, how many kernels it keeps, and their size."""
     from poolcli.core import cache
 
     found = cache.contents()
@@ -43,13 +31,12 @@ def info(talk: Annotated[Talk, "json"]) -> int:
 
 
 @options.command(
-    app,
-    "Compile every kernel that is not kept yet: for containers and batch nodes; takes minutes.",
     "poolcli cache warm",
     "poolcli cache warm -q",
     "RUN poolcli cache warm -q  # in a Dockerfile",
 )
 def warm(talk: Annotated[Talk, "quiet"]) -> int:
+    """Compile every kernel that is not kept yet: for containers and batch nodes; takes minutes."""
     from poolcli.core import cache, compiled, recipes
 
     todo = recipes.kernels()
@@ -63,14 +50,22 @@ def warm(talk: Annotated[Talk, "quiet"]) -> int:
 
 
 @options.command(
-    app,
-    "Remove the kernels of this and of other versions.",
     "poolcli cache clear",
     "poolcli cache clear && poolcli cache warm",
     "XDG_CACHE_HOME=/var/cache poolcli cache clear",
 )
 def clear() -> int:
+    """Remove the kernels of this and of other versions."""
     from poolcli.core import cache
 
     cache.clear()
     return 0
+
+
+cache = Group(
+    commands=[info, warm, clear],
+    help=COMMANDS["cache"],
+    epilog="Examples:\n  poolcli cache info\n  poolcli cache warm -q\n  poolcli cache clear",
+    rich_markup_mode=None,
+    context_settings=HELP,
+)

@@ -10,11 +10,8 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 import poolcli
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.core.settings import setting
 from poolcli.errors import InputError, PoolError, UsageError
@@ -27,11 +24,7 @@ if TYPE_CHECKING:
     from poolcli.measure.compare import Comparison
     from poolcli.media.contents import Content
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
-
 FEW = 32  # different values of what may be labels
-
-Input = Annotated[str, typer.Argument(metavar="INPUT", help="A file, or - for stdin.", rich_help_panel="Input")]
 
 
 @dataclass(frozen=True)
@@ -59,14 +52,12 @@ class Compared:
 
 
 @options.command(
-    app,
-    COMMANDS["compare"],
     "poolcli compare photo.png",
     "poolcli compare photo.png -m max,avg,blur -w k2s2,k3s2p1 --sheet sheet.png",
     "poolcli compare labels.png --labels --html report.html",
 )
 def compare(
-    input: Input,
+    input: Annotated[str, options.argument("INPUT", "A file, or - for stdin.")],
     asked: Compared,
     request: Annotated[Request, "layout", "key", "max_pixels", "engine", "threads"],
     output: Annotated[Output, "force"],
@@ -121,9 +112,6 @@ def _read(name: str, request: Request, key: str | None = None) -> Content:
 
 
 def _compared(source: Content, name: str, asked: Compared, request: Request, *, quiet: bool) -> Comparison:
-    from rich.progress import track
-
-    hidden = quiet or sys.stderr is None or not sys.stderr.isatty()
     return poolcli.compare(
         source.pixels,
         asked.method,
@@ -137,13 +125,7 @@ def _compared(source: Content, name: str, asked: Compared, request: Request, *, 
         threads=request.threads,
         name=name,
         command=shlex.join(["poolcli", *sys.argv[1:]]),
-        track=partial(
-            track,
-            description="compared",
-            console=None if hidden else report.console(stderr=True),
-            transient=True,
-            disable=hidden,
-        ),
+        track=partial(report.track, label="compared", quiet=quiet),
     )
 
 
@@ -169,10 +151,10 @@ def _show(found: Comparison) -> None:
     to.print(f"{shown(found.name)}: {taken}; criteria look at {of.words}", markup=False)
     for window, rows in found.windows.items():
         to.print(f"{window} (* is the best)")
-        made = report.table(None, "criterion", *(f">{row.method}" for row in rows))
-        for criterion, line in zip(found.criteria, zip(*map(found.shown, rows), strict=True), strict=True):
-            made.add_row(criterion.title, *(Text(text + "*" * best, "bold" if best else "") for text, best in line))
-        to.print(made)
+        lines = zip(*map(found.shown, rows), strict=True)
+        cells = [[Text(text + "*" * best, "bold" if best else "") for text, best in line] for line in lines]
+        labels = ("criterion", *(f">{row.method}" for row in rows))
+        report.show(labels, [(row.title, *line) for row, line in zip(found.criteria, cells, strict=True)])
     to.print(
         f"advice: {advice.choice}. {advice.because}. Not if {advice.not_if}.", advice.always, sep="\n", markup=False
     )

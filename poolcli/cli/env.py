@@ -9,19 +9,14 @@ import sys
 from importlib.metadata import PackageNotFoundError, requires
 from typing import Annotated, Any
 
-import typer
-
 from poolcli import __version__
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.core import cache
 from poolcli.jobs.records import SCHEMA
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
-
-@options.command(app, COMMANDS["env"], "poolcli env", "poolcli env --json", "NUMBA_CPU_NAME=generic poolcli env")
+@options.command("poolcli env", "poolcli env --json", "NUMBA_CPU_NAME=generic poolcli env")
 def env(talk: Annotated[Talk, "json"]) -> int:
     found = _environment()
     if talk.json:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from traceback import print_exc
 from typing import Annotated, Any
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.core import layouts
 from poolcli.core.geometry import Window
+from poolcli.core.settings import setting
 from poolcli.errors import PoolError, UsageError
 from poolcli.jobs import records
 from poolcli.jobs.page import PICTURE_LAYOUTS
@@ -19,20 +18,17 @@ from poolcli.jobs.records import SCHEMA
 from poolcli.jobs.request import Request
 from poolcli.media import files, formats
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
-
-Files = Annotated[
-    list[str] | None, typer.Argument(metavar="FILE...", help="Files, or - for stdin.", rich_help_panel="Input")
-]
 LEAST_FIRST = ("orientation", "frames", "bits", "layout", "bytes", "mode", "format", "dtype")
-Formats = Annotated[
-    bool, typer.Option("--formats", help="List the formats and what they hold.", rich_help_panel="Output")
-]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What is listed in place of files."""
+
+    formats: bool = setting("Output", "List the formats and what they hold.", default=False)
 
 
 @options.command(
-    app,
-    COMMANDS["info"],
     "poolcli info photo.jpg maps.npy",
     "poolcli info *.png -k 3 -s 2 --json",
     "poolcli info --formats",
@@ -41,10 +37,10 @@ def info(
     window: Window | None,
     request: Annotated[Request, "layout", "key", "max_pixels"],
     talk: Annotated[Talk, "json", "debug"],
-    inputs: Files = None,
-    list_formats: Formats = False,
+    listed: Listed,
+    inputs: Annotated[list[str] | None, options.argument("FILE...", "Files, or - for stdin.")] = None,
 ) -> int:
-    if list_formats:
+    if listed.formats:
         return _formats(json=talk.json)
     if not inputs:
         raise UsageError("info must be given files, or --formats")

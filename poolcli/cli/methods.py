@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.core.methods import METHODS, Method
 from poolcli.jobs.records import SCHEMA
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
 KEYS = ("name", "summary", "formula", "value", "suits", "source", "torch")
 LABELS = ("method", "each output value is the", "formula", "value", "for", "source or PyTorch")
 
 
-@options.command(app, COMMANDS["methods"], "poolcli methods", "poolcli methods --json", "poolcli pool photo.png -m avg")
+@options.command("poolcli methods", "poolcli methods --json", "poolcli pool photo.png -m avg")
 def methods(talk: Annotated[Talk, "json"]) -> int:
     rows = [{key: _said(row, key) for key in KEYS} for row in METHODS.values()]
     if talk.json:

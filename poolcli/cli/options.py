@@ -6,11 +6,13 @@ import inspect
 import re
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
+from typer.main import get_command
 
+from poolcli.cli.app import COMMANDS, HELP, Ended
 from poolcli.core.settings import setting
 from poolcli.errors import UsageError
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 PANELS = ("Window", "Input", "Output", "Picture", "Run", "Talk")
-HELP = {"help_option_names": ["-h", "--help"]}
 # Other values are text that the record parses
 _TYPES: dict[str, Any] = {
     "bool": bool,
@@ -48,16 +49,25 @@ class Talk:
     debug: bool = setting("Talk", "Show the traceback of an error.", default=False)
 
 
-def command(
-    app: typer.Typer, help: str, *examples: str, more: str = "", cls: type[TyperCommand] | None = None
-) -> Callable[[Callable[..., int]], Any]:
-    """Return what makes a command of a function: its records become options, *more* and *examples* end its help."""
+def command(*examples: str, more: str = "", cls: type[TyperCommand] | None = None) -> Callable[..., TyperCommand]:
+    """Return what makes a command of a function: its records become options, *more* and *examples* end its help.
+
+    What the command does is told by the function's docstring or, where it has none, by the table of commands.
+    """
     end = "\n".join([*([more] if more else []), "Examples:", *(f"  {line}" for line in examples)])
 
-    def made(function: Callable[..., int]) -> Any:
-        return app.command(cls=cls or Command, help=help, epilog=end)(spelled_out(function))
+    def made(function: Callable[..., int]) -> TyperCommand:
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=HELP)
+        told = function.__doc__ or COMMANDS[function.__name__]
+        app.command(cls=cls or Command, help=told, epilog=end)(spelled_out(function))
+        return cast("TyperCommand", get_command(app))
 
     return made
+
+
+def argument(metavar: str, help: str) -> Any:
+    """Return what an argument says of itself."""
+    return typer.Argument(metavar=metavar, help=help, rich_help_panel="Input")
 
 
 def spelled_out(function: Callable[..., int]) -> Any:
@@ -167,24 +177,24 @@ def completion(choices: Any) -> Callable[[str], list[Any]]:
     return complete
 
 
-class Command(TyperCommand):
-    """A command whose help shows options by panel and ends as its epilog is written."""
+class Command(Ended, TyperCommand):
+    """A command whose help shows options by panel."""
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the options, panel by panel."""
+    def panels(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Return the spelling and the help of each option, by panel."""
         panels: dict[str, list[tuple[str, str]]] = {name: [] for name in PANELS}
         for parameter in sorted(self.get_params(ctx), key=lambda one: one.param_type_name):  # arguments first
             if (line := parameter.get_help_record(ctx)) is not None:
                 panels[getattr(parameter, "rich_help_panel", None) or "Talk"].append(line)
+        return {name: lines for name, lines in panels.items() if lines}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, panel by panel."""
+        panels = self.panels(ctx)
         width = 2 + min(formatter.width // 3, max(len(name) for lines in panels.values() for name, _ in lines))
         for panel, lines in panels.items():
-            if lines:
-                with formatter.section(panel):
-                    formatter.write_dl([(name.ljust(width - 2), text) for name, text in lines], col_max=width)
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
-        """Write what ends the help."""
-        formatter.write(f"\n{self.epilog}\n")
+            with formatter.section(panel):
+                formatter.write_dl([(name.ljust(width - 2), text) for name, text in lines], col_max=width)
 
 
 def in_options(text: str) -> str:

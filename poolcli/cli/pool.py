@@ -6,10 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.errors import InputError, LimitError, PoolError, UsageError
 from poolcli.jobs.expect import Expect
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
     from poolcli.jobs.naming import Job
     from poolcli.jobs.records import Record
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
-
 SHOWN = 1000  # elements that --show prints at most
 _ROWS = [f"{letters:<7}{shape:<17}{what}" for letters, (shape, what) in LAYOUTS.items()]
 LAYOUTS_HELP = "\n".join(
@@ -36,14 +31,10 @@ LAYOUTS_HELP = "\n".join(
     ]
 )
 
-Inputs = Annotated[
-    list[str], typer.Argument(metavar="INPUT...", help="Files, or - for stdin.", rich_help_panel="Input")
-]
+Inputs = Annotated[list[str], options.argument("INPUT...", "Files, or - for stdin.")]
 
 
 @options.command(
-    app,
-    COMMANDS["pool"],
     "poolcli pool photo.png -m avg -k 4 -o small.png",
     "poolcli pool maps.npy --layout NCHW -k 3 -s 2 -p 1 -o pooled.npy",
     "cat photo.jpg | poolcli pool - -m avg -F png -o - > half.png",

@@ -6,7 +6,7 @@ import os
 import sys
 from itertools import zip_longest
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolcli.core.axes import Spans
 from poolcli.errors import OutputError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from poolcli.core.axes import Axis
     from poolcli.core.engines import Choice
     from poolcli.jobs.records import Record
+
+T = TypeVar("T")
 
 WIDE = 10_000  # columns where there is no terminal: tables keep their natural width
 AXES = {"H": "rows", "W": "columns"}
@@ -164,48 +166,47 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, force_terminal=terminal, width=width or 80, height=25, highlight=False)
 
 
-def table(title: str | None, *columns: str) -> Table:
-    """Return an empty table; columns that start with ``>`` are right-aligned."""
+def _table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table; columns that start with ``>`` are right-aligned."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text  # plain: names may hold what Rich would take for markup
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
-        )
+        made.add_column(column.removeprefix(">"), justify="right" if column[:1] == ">" else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
 
 
-def fits(made: Table, to: Console) -> bool:
-    """Whether a table has its natural width on a console."""
-    return to.measure(made, options=to.options.update(width=WIDE)).maximum <= to.width
-
-
-def fitted(to: Console, labels: Sequence[str], rows: Sequence[Sequence[str]], least: Iterable[str]) -> Table:
-    """Return a table of what of its columns fits a console: those of *least* go, the first of them first."""
-    places, dropped = list(range(len(labels))), iter(least)
+def show(
+    labels: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    least: Iterable[str] = (),
+    *,
+    title: str | None = None,
+    stderr: bool = False,
+) -> None:
+    """Print what fits of a table's columns: those of *least* go, the first of them first."""
+    to, lines, dropped = console(stderr=stderr), list(rows), iter(least)
+    places = list(range(len(labels)))
     while True:
-        made = table(None, *(labels[i] for i in places))
-        for row in rows:
-            add(made, *(row[i] for i in places))
-        name = None if fits(made, to) else next(dropped, None)
-        if name is None:
-            return made
+        made = _table(title, [labels[i] for i in places], [[row[i] for i in places] for row in lines])
+        fits = to.measure(made, options=to.options.update(width=WIDE)).maximum <= to.width
+        if fits or (name := next(dropped, None)) is None:
+            break
         places = [i for i in places if labels[i].removeprefix(">") != name]
+    to.print(made)
 
 
-def show(labels: Sequence[str], rows: Iterable[Sequence[object]], least: Iterable[str] = ()) -> None:
-    """Print what fits of a table on stdout."""
-    to = console()
-    to.print(fitted(to, labels, [list(map(str, row)) for row in rows], least))
+def track(items: Iterable[T], label: str, count: int | None = None, *, quiet: bool) -> Iterable[T]:
+    """Yield *items*, beside a bar on stderr where that is a terminal."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        return items
+    from rich.progress import track
 
-
-def add(to: Table, *cells: str) -> None:
-    """Add a row of plain text: names may hold what Rich would take for markup."""
-    from rich.text import Text
-
-    to.add_row(*(Text(cell) for cell in cells))
+    return track(items, label, count, console=console(stderr=True), transient=True)
 
 
 def shape(lengths: Sequence[int]) -> str:
@@ -247,8 +248,8 @@ def _timing(records: Sequence[Record]) -> None:
         cut = f" (slowest {SLOWEST} above)" if len(done) > SLOWEST else ""
         rows.append([f"all {len(done)} files{cut}", "", "", *_figures(done)])
     labels = ("file", "in", "out", *(f">{stage} ms" for stage in TIMED), ">Mpix/s")
-    to = console(stderr=True)
-    to.print(fitted(to, labels, rows, ("out", "in", "write ms", "read ms", "Mpix/s", "encode ms", "decode ms")))
+    least = ("out", "in", "write ms", "read ms", "Mpix/s", "encode ms", "decode ms")
+    show(labels, rows, least, stderr=True)
     say_engines(record.choice for record in done)
     started = [
         f"{label} {seconds(sum(record.seconds[stage] for record in done))}"

@@ -180,16 +180,14 @@ def summary(tally: Tally) -> None:
     """Show what a batch came to on stderr."""
     if sys.stderr is None:
         return
-    made = report.table(None, "batch", ">files")
-    report.add(made, "done", str(tally.counts["done"]))
-    for reason, count in sorted(tally.reasons.items(), key=lambda pair: (pair[0].startswith("failed"), -pair[1])):
-        report.add(made, reason, str(count))
     found = tally.document()
-    for key, why in (("ignored", "not a picture or tensor"), ("pruned", "its source is gone"), ("left", "not done")):
-        if found[key]:
-            report.add(made, f"{key}: {why}", str(found[key]))
-    to = report.console(stderr=True)
-    to.print(made)
+    others = (("ignored", "not a picture or tensor"), ("pruned", "its source is gone"), ("left", "not done"))
+    rows = [
+        ("done", tally.counts["done"]),
+        *sorted(tally.reasons.items(), key=lambda pair: (pair[0].startswith("failed"), -pair[1])),
+        *((f"{key}: {why}", found[key]) for key, why in others if found[key]),
+    ]
+    report.show(("batch", ">files"), rows, stderr=True)
     stages = ", ".join(
         f"{label} {seconds(tally.seconds[stage])}"
         for stage, label in STAGES.items()
@@ -197,6 +195,7 @@ def summary(tally: Tally) -> None:
     )
     files, wall = tally.counts["done"], tally.wall
     megabytes = (f"{count / 1e6:.1f} MB" for count in (tally.bytes_in, tally.bytes_out))
+    to = report.console(stderr=True)
     to.print(f"{' in, '.join(megabytes)} out, {seconds(wall)}: {files / wall:.1f} files/s, {tally.rate}", markup=False)
     if stages:
         to.print(f"time of all threads: {stages}", markup=False)

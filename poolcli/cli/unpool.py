@@ -3,61 +3,52 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Annotated
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
+from poolcli.core.settings import setting
 from poolcli.jobs.request import Output, Request
 from poolcli.media import formats
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="What pool --indices wrote.", rich_help_panel="Input")]
-Values = Annotated[
-    str | None,
-    typer.Option(metavar="OTHER", help="Picture or .npy of the values to put there instead.", rich_help_panel="Input"),
-]
-Target = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
+@dataclass(frozen=True)
+class Restored:
+    """What is put back, and where the result goes."""
+
+    values: str | None = setting(
+        "Input", "Picture or .npy of the values to put there instead.", default=None, metavar="OTHER"
+    )
+    size: str | None = setting("Output", "Lengths of the pooled axes; else the input's.", default=None, metavar="HxW")
+    output: str | None = setting(
+        "Output",
+        "A file, or - for stdout; else {stem}.unpooled.npy beside FILE.",
+        default=None,
+        short="-o",
         metavar="PATH",
-        help="A file, or - for stdout; else {stem}.unpooled.npy beside FILE.",
-        rich_help_panel="Output",
-    ),
-]
-Size = Annotated[
-    str | None,
-    typer.Option(metavar="HxW", help="Lengths of the pooled axes; else the input's.", rich_help_panel="Output"),
-]
+    )
 
 
 @options.command(
-    app,
-    COMMANDS["unpool"],
     "poolcli pool maps.npy --layout CHW -k 2 --indices peaks.npz",
     "poolcli unpool peaks.npz -o restored.npy",
     "poolcli unpool peaks.npz --values decoded.npy --size 64x64 -o larger.npy",
 )
 def unpool(
-    file: File,
+    file: Annotated[str, options.argument("FILE", "What pool --indices wrote.")],
     replaces: Annotated[Output, "force"],
     talk: Annotated[Talk, "debug"],  # noqa: ARG001 -- the entry point reads it
-    values: Values = None,
-    size: Size = None,
-    output: Target = None,
+    asked: Restored,
 ) -> int:
     import poolcli
     from poolcli.jobs import indexed, naming
 
     beside = "-" if file == "-" else os.path.join("{dir}" if os.path.dirname(file) else "", "{stem}.unpooled.npy")
-    (job,) = naming.plan([file], Output(output or beside, force=replaces.force), Request())
+    (job,) = naming.plan([file], Output(asked.output or beside, force=replaces.force), Request())
     target, chosen = str(job.output), job.format or formats.by_name("npy")
-    poolcli.write(target, indexed.restore(file, values, size), format=chosen.name, force=job.force)
+    restored = indexed.restore(file, asked.values, asked.size)
+    poolcli.write(target, restored, format=chosen.name, force=job.force)
     if target != "-":
         report.print_path(target)
     return 0

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+from traceback import print_exc
 from typing import Annotated
 
-import typer
-
 from poolcli.cli import options, report
-from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.errors import PoolError
 from poolcli.jobs.request import Request
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=options.HELP)
-
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="What pool --receipt wrote.", rich_help_panel="Input")
-]
-
 
 @options.command(
-    app,
-    COMMANDS["verify"],
     "poolcli pool photo.png -k 4 --receipt -o small.png",
     "poolcli verify small.png",
     "poolcli verify small.png --engine numpy -t 1",
 )
 def verify(
-    inputs: Files, request: Annotated[Request, "engine", "threads"], talk: Annotated[Talk, "json", "debug"]
+    inputs: Annotated[list[str], options.argument("FILE...", "What pool --receipt wrote.")],
+    request: Annotated[Request, "engine", "threads"],
+    talk: Annotated[Talk, "json", "debug"],
 ) -> int:
     from poolcli.jobs import receipts, records
     from poolcli.media import files
@@ -39,6 +31,8 @@ def verify(
             receipts.verify(name, request)
         except PoolError as caught:
             error = caught.about(files.shown(name))
+            if talk.debug:
+                print_exc()
             codes.append(error.exit_code)
             report.say_error(error.message, error.hint)
         if talk.json:

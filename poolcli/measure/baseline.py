@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from poolcli.errors import UsageError
@@ -33,12 +34,6 @@ class Verdict:
     p: float | None = None  # two-sided, of Student's test over the medians of processes
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    fail_over: float
-    alpha: float
-
-
 def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float = 0.05) -> tuple[Verdict, ...]:
     """Return a verdict on each timing of poolcli in *new*, against the one of the same case in *old*.
 
@@ -46,13 +41,10 @@ def compare(old: Results, new: Results, *, fail_over: float = 0.05, alpha: float
     """
     before, after = ({(t.case, t.contender): t for t in results.done} for results in (old, new))
     unlike = ", ".join(differences(old.environment, new.environment))
-    reason = f"another environment: {unlike}" if unlike else ""
-    limits = _Limits(fail_over, alpha)
-    return tuple(
-        _verdict(before.get((t.case, t.contender)), t, reason, limits, _drift(before, after, t.case))
-        for t in new.done
-        if t.ours
+    judge = partial(
+        _verdict, unlike=f"another environment: {unlike}" if unlike else "", fail_over=fail_over, alpha=alpha
     )
+    return tuple(judge(before.get((t.case, t.contender)), t, _drift(before, after, t.case)) for t in new.done if t.ours)
 
 
 def _drift(before: dict[tuple[Case, str], Timing], after: dict[tuple[Case, str], Timing], case: Case) -> float:
@@ -63,7 +55,7 @@ def _drift(before: dict[tuple[Case, str], Timing], after: dict[tuple[Case, str],
     return stats.log_mean(new.medians) - stats.log_mean(old.medians)
 
 
-def _verdict(old: Timing | None, new: Timing, unlike: str, limits: _Limits, drift: float) -> Verdict:
+def _verdict(old: Timing | None, new: Timing, drift: float, *, unlike: str, fail_over: float, alpha: float) -> Verdict:
     if old is None:
         return Verdict(new, "inconclusive", "not in the baseline")
     first, second = old.medians, new.medians
@@ -73,7 +65,7 @@ def _verdict(old: Timing | None, new: Timing, unlike: str, limits: _Limits, drif
     shift = raw - (math.copysign(min(abs(drift), abs(raw)), raw) if drift * raw > 0 else 0)  # the machine's part
     change = math.expm1(shift)
     p = stats.student(first, second, shift) if min(len(first), len(second)) > 1 else None
-    within, significant = abs(shift) <= math.log1p(limits.fail_over), p is not None and p < limits.alpha
+    within, significant = abs(shift) <= math.log1p(fail_over), p is not None and p < alpha
     doubt = unlike or next((f"unstable: {t.advice.fact}" for t in (old, new) if t.advice is not None), "")
     if not (doubt or within or significant):
         doubt = f"not significant: p = {p:.2g} of {len(first)} and {len(second)} processes" if p else ONE

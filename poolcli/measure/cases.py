@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolcli.core.geometry import Window
 from poolcli.core.layouts import Layout, resolve
+from poolcli.core.settings import number
 from poolcli.errors import PoolError, UsageError
 from poolcli.jobs.request import method
 
@@ -183,12 +184,6 @@ def _method(token: str) -> str:
     return token
 
 
-def _count(token: str) -> int:
-    if not (token.isascii() and token.isdigit() and int(token) >= 1):
-        raise UsageError(f"threads must be a whole number from 1, got {token!r}")
-    return int(token)
-
-
 def _parsed(what: str, parse: Callable[[str], T], text: str) -> tuple[T, ...]:
     tokens = [token.strip() for token in text.split(",")]
     if not all(tokens):
@@ -200,7 +195,7 @@ def _parsed(what: str, parse: Callable[[str], T], text: str) -> tuple[T, ...]:
 sizes = partial(_parsed, "size", _size)
 windows = partial(_parsed, "window", _window)
 methods = partial(_parsed, "method", _method)
-threads = partial(_parsed, "threads", _count)
+threads = partial(_parsed, "threads", partial(number, "threads", kind=int, least=1))
 
 
 def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:

@@ -45,13 +45,14 @@ class Advice(NamedTuple):
 @lru_cache(maxsize=4096)
 def summarise(samples: tuple[float, ...]) -> Summary:
     """Return the statistics of at least one sample."""
+    first, third = quartiles(samples)
     return Summary(
         statistics.median(samples),
         statistics.fmean(samples),
         statistics.stdev(samples) if len(samples) > 1 else None,
         min(samples),
         max(samples),
-        _iqr(samples),
+        third - first,
         outliers(samples),
     )
 
@@ -60,11 +61,6 @@ def quartiles(samples: Sequence[float]) -> tuple[float, float]:
     """Return the first and the third quartile."""
     first, _, third = statistics.quantiles([*samples] * (1 + (len(samples) < 2)), n=4, method="inclusive")
     return first, third
-
-
-def _iqr(samples: Sequence[float]) -> float:
-    first, third = quartiles(samples)
-    return third - first
 
 
 def outliers(samples: Sequence[float]) -> tuple[int, ...]:
@@ -77,8 +73,8 @@ def outliers(samples: Sequence[float]) -> tuple[int, ...]:
 
 def advise(samples: Sequence[float]) -> Advice | None:
     """Return the first reason not to trust *samples* of seconds, or None when they look stable."""
-    runs, found = len(samples), outliers(samples)
-    middle = statistics.median(samples)
+    runs, summary = len(samples), summarise(tuple(samples))
+    found, middle, iqr = summary.outliers, summary.median, summary.iqr
     if runs < FEW:
         return Advice(f"too few runs for a spread: {runs}", "raise --max-time")
     if found == (0,):
@@ -86,9 +82,9 @@ def advise(samples: Sequence[float]) -> Advice | None:
     if len(found) > MANY * runs:
         action = "close other programs, or raise --runs until the median settles"
         return Advice(f"outliers: {len(found)} of {runs} runs", action)
-    if middle > 0 and _iqr(samples) / middle > NOISY:
+    if middle > 0 and iqr / middle > NOISY:
         action = "close other programs, fix the CPU frequency, or raise --min-time"
-        return Advice(f"the middle half of the runs spans {_iqr(samples) / middle:.0%} of the median", action)
+        return Advice(f"the middle half of the runs spans {iqr / middle:.0%} of the median", action)
     return None
 
 

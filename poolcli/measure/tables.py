@@ -30,6 +30,11 @@ class Column:
     suffix: str = ""
     text: bool = False
 
+    @property
+    def label(self) -> str:
+        """The title, behind a ``>`` where values stand to the right."""
+        return self.title if self.text else f">{self.title}"
+
     def show(self, row: Row) -> str:
         """Return the value for people; empty where there is none."""
         value = self.value(row)
@@ -121,8 +126,8 @@ def to_markdown(results: Results) -> str:
     """Return the machine, the overview, and the whole table but for what peers cannot do."""
     rows = [row for row in results.rows if row.timing.status != "skipped"]
     shown = [column for column in COLUMNS if any(column.show(row) for row in rows)]
-    titles = [(column.title, column.text) for column in shown]
-    return f"{overview(results)}\n{_table(titles, [[column.show(row) for column in shown] for row in rows])}"
+    lines = [[column.show(row) for column in shown] for row in rows]
+    return f"{overview(results)}\n{_table([column.label for column in shown], lines)}"
 
 
 def overview(results: Results) -> str:
@@ -142,8 +147,8 @@ def overview(results: Results) -> str:
         ]
         for case in cases
     ]
-    titles = [("size", True), ("method", True), ("window", True), *((f"{name} ms", False) for name in names)]
-    return f"{machine(results)}\n\n{_table(titles, lines)}"
+    labels = ["size", "method", "window", *(f">{name} ms" for name in names)]
+    return f"{machine(results)}\n\n{_table(labels, lines)}"
 
 
 def machine(results: Results) -> str:
@@ -166,7 +171,8 @@ def _cell(row: Row) -> str:
     return _MEDIAN.show(row) + ratio + " differs" * timing.differs
 
 
-def _table(titles: list[tuple[str, bool]], lines: Iterable[list[str]]) -> str:
-    """Return a GitHub table; all but text to the right."""
-    rows = [[title for title, _ in titles], [":--" if text else "--:" for _, text in titles], *lines]
+def _table(labels: list[str], lines: Iterable[list[str]]) -> str:
+    """Return a GitHub table; columns that start with ``>`` are right-aligned."""
+    sides = ["--:" if label.startswith(">") else ":--" for label in labels]
+    rows = [[label.removeprefix(">") for label in labels], sides, *lines]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)

@@ -10,8 +10,7 @@ import numpy as np
 
 from poolcli.errors import InputError
 from poolcli.media import pillow
-from poolcli.media.formats import Header
-from poolcli.media.pictures import Meta, Source, limit
+from poolcli.media.pictures import Meta, Source, header, limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,9 +28,7 @@ def look(data: bytes, max_pixels: int) -> Source:
         if (size, kind) == (40, 3):
             masks = (*masks[:3], 0)
         return _fields(data, (rows, columns), bits, masks)
-    image = pillow.open(data, "Bmp")
-    limit(image.height, image.width, max_pixels)
-    return pillow.source(image, data, "bmp")
+    return pillow.look(data, max_pixels, format="bmp", module="Bmp")
 
 
 def _fields(data: bytes, size: tuple[int, int], bits: int, masks: tuple[int, ...]) -> Source:
@@ -47,7 +44,7 @@ def _fields(data: bytes, size: tuple[int, int], bits: int, masks: tuple[int, ...
         raise InputError("truncated bmp: its pixels end beyond the end of the file")
     kept = masks if widths[3] else masks[:3]
     depth = 16 if max(widths) > 8 else 8
-    header = Header("bmp", (rows, columns, len(kept)), f"uint{depth}", "RGBA" if widths[3] else "RGB", depth)
+    found = header("bmp", rows, columns, len(kept), f"uint{depth}", depth)
 
     def decode() -> NDArray[Any]:
         lines = np.frombuffer(data, np.uint8, stride * rows, start).reshape(rows, stride)
@@ -56,7 +53,7 @@ def _fields(data: bytes, size: tuple[int, int], bits: int, masks: tuple[int, ...
         return np.stack(fields, axis=2).astype(f"uint{depth}")
 
     dpi = (per_metre * 0.0254, down * 0.0254) if min(per_metre, down) > 0 else None
-    return Source(header, decode, Meta(dpi=dpi))
+    return Source(found, decode, Meta(dpi=dpi))
 
 
 def _shift(mask: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 from poolcli.errors import InputError, OutputError, PoolError
 from poolcli.media import files, formats
 from poolcli.media.formats import Format, Header
-from poolcli.media.pictures import QUALITY, Meta, Source, settled, tagged, turned
+from poolcli.media.pictures import QUALITY, Meta, Source, settled, tagged, turned, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,25 +31,12 @@ __all__ = ["Content", "Found", "Header", "Meta", "decode", "encode", "look"]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One decoded file.
+    """One decoded file."""
 
-    Attributes
-    ----------
-    pixels
-        (rows, columns) or (rows, columns, channels) of a picture; any shape of a tensor. May be read-only,
-        in any byte and memory order.
-    header
-        What the file said.
-    meta
-        What a picture carries beside its pixels; None for a tensor.
-    warnings
-        What a person should know, such as "frame 1 of 12".
-    """
-
-    pixels: NDArray[Any]
-    header: Header
-    meta: Meta | None = None
-    warnings: tuple[str, ...] = ()
+    pixels: NDArray[Any]  # (rows, columns[, channels]) of a picture; perhaps read-only, in any byte and memory order
+    header: Header  # what the file said
+    meta: Meta | None = None  # what a picture carries beside its pixels; None for a tensor
+    warnings: tuple[str, ...] = ()  # what a person should know, such as "frame 1 of 12"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +188,10 @@ def writing(
 
 def _alike(frames: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """Return frames that all have colours, and alpha, where one has."""
-    layers = [frame.reshape(*frame.shape[:2], -1) for frame in frames]
-    channels = {frame.shape[2] for frame in layers}
+    channels = {math.prod(frame.shape[2:]) for frame in frames}
     if len(channels) == 1 or not channels <= {1, 2, 3, 4}:
         return frames
-    return [_widened(frame, colours=bool(channels & {3, 4}), alpha=bool(channels & {2, 4})) for frame in layers]
-
-
-def _widened(frame: NDArray[Any], *, colours: bool, alpha: bool) -> NDArray[Any]:
-    kept, given = (frame[:, :, :-1], frame[:, :, -1:]) if frame.shape[2] in {2, 4} else (frame, None)
-    if colours and kept.shape[2] == 1:
-        kept = np.repeat(kept, 3, axis=2)
-    if alpha and given is None:
-        given = np.full_like(kept[:, :, :1], 1 if frame.dtype.kind in "bf" else np.iinfo(frame.dtype).max)
-    return kept if given is None else np.concatenate([kept, given], axis=2)
+    return [widened(frame, colours=bool(channels & {3, 4}), alpha=bool(channels & {2, 4})) for frame in frames]
 
 
 def _plain(pixels: NDArray[Any]) -> NDArray[Any]:

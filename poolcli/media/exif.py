@@ -32,12 +32,21 @@ def read(load: Callable[[], Image.Exif]) -> tuple[int | None, bytes | None, tupl
     return orientation if orientation in range(1, 9) else None, block, ()
 
 
+def parsed(block: bytes | None) -> Image.Exif:
+    """Return the tags of a block, none without one, or raise where it is damaged."""
+    from PIL import Image
+
+    tags = Image.Exif()
+    if block:
+        tags.load(block)
+    return tags
+
+
 def of(image: Image.Image) -> Image.Exif:
     """Return what Pillow finds in a picture, or raise where it is damaged."""
     from PIL import Image
 
-    if "exif" in image.info:
-        Image.Exif().load(image.info["exif"])  # raises, where Pillow has already failed once and forgotten it
+    parsed(image.info.get("exif"))  # raises, where Pillow has already failed once and forgotten it
     return Image.Image.getexif(image)  # the method of a PNG would decode the pixels first
 
 
@@ -59,11 +68,7 @@ def _carried(exif: Image.Exif) -> bytes | None:
 
 def oriented(block: bytes | None, orientation: int) -> bytes:
     """Return the block, or one that says nothing else, with an orientation."""
-    from PIL import Image
-
-    exif = Image.Exif()
-    if block is not None:
-        exif.load(block)
+    exif = parsed(block)
     exif[_ORIENTATION] = orientation
     return to_bytes(exif)
 

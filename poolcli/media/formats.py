@@ -23,57 +23,25 @@ def _numbers(first: int, last: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One file format: names, and the pixels it can hold.
+    """One file format: names, and the pixels it can hold."""
 
-    Attributes
-    ----------
-    name
-        The one name, as in `-F`, `--json` and messages.
-    suffixes
-        Lower case, with the dot; the first is the usual one.
-    magic
-        Regular expression that the first bytes of a file match.
-    summary
-        What a user should know, for `poolcli info --formats`.
-    holds
-        Pairs of a dtype (NumPy name) and the channel counts stored with it; empty when only read.
-    cmyk
-        The dtypes it stores as CMYK.
-    picture
-        Whether it holds a picture (HW or HWC) rather than a tensor.
-    quality
-        Default of `-Q`, for a format that loses unasked by it.
-    qualities
-        Whether `-Q` means anything.
-    side
-        Longest side in pixels, or None.
-    frames
-        What several pictures in it are: "pages" of any size, or an "animation"; None where it is written with one.
-    lossy
-        Whether pixels change unasked.
-    indexed
-        Whether it stores indices of a palette.
-    profile
-        Whether it stores a colour profile.
-    keys
-        What `--co` may say of its encoder, and the values.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    magic: bytes
-    summary: str
-    holds: tuple[tuple[str, Sequence[int]], ...] = ()
-    cmyk: tuple[str, ...] = ()
-    picture: bool = True
-    quality: int | None = None
-    qualities: bool = False
-    side: int | None = None
-    frames: str | None = None
-    lossy: bool = False
-    indexed: bool = False
-    profile: bool = False
-    keys: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    name: str  # as in `-F`, `--json` and messages
+    suffixes: tuple[str, ...]  # lower case, with the dot; the first is the usual one
+    magic: bytes  # regular expression that the first bytes of a file match
+    summary: str  # what a user should know, for `poolcli info --formats`
+    holds: tuple[tuple[str, Sequence[int]], ...] = ()  # dtypes and their counts of channels; empty when only read
+    cmyk: tuple[str, ...] = ()  # the dtypes it stores as CMYK
+    picture: bool = True  # HW or HWC, rather than a tensor
+    quality: int | None = None  # default of `-Q`, for a format that loses unasked by it
+    qualities: bool = False  # whether `-Q` means anything
+    side: int | None = None  # the longest, in pixels
+    frames: str | None = (
+        None  # what several are: "pages" of any size, or an "animation"; None where it is written with one
+    )
+    lossy: bool = False  # whether pixels change unasked
+    indexed: bool = False  # whether it stores indices of a palette
+    profile: bool = False  # whether it stores a colour profile
+    keys: tuple[tuple[str, tuple[str, ...]], ...] = ()  # what `--co` may say of its encoder, and the values
 
     @property
     def writes(self) -> bool:
@@ -99,36 +67,16 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says it holds, as the array will be: after orientation and expansion.
+    """What a file says it holds, as the array will be: after orientation and expansion."""
 
-    Attributes
-    ----------
-    format
-        Name of the format, by content.
-    shape
-        (rows, columns) or (rows, columns, channels) of a picture; any of a tensor.
-    dtype
-        NumPy name.
-    mode
-        Colour mode of the pixels ("L", "LA", "RGB", "RGBA", "CMYK"); None for tensors and more channels.
-    bits
-        Per sample in the file.
-    frames
-        Pictures in the file; the first is used.
-    orientation
-        EXIF orientation 1 to 8 that the file asks for, or None.
-    nodata
-        The value that stands for missing elements (GDAL's tag of TIFF), or None.
-    """
-
-    format: str
-    shape: tuple[int, ...]
-    dtype: str
-    mode: str | None
-    bits: int
-    frames: int = 1
-    orientation: int | None = None
-    nodata: float | None = None
+    format: str  # by content
+    shape: tuple[int, ...]  # (rows, columns) or (rows, columns, channels) of a picture; any of a tensor
+    dtype: str  # NumPy name
+    mode: str | None  # of colours: "L", "LA", "RGB", "RGBA", "CMYK"; None for tensors and more channels
+    bits: int  # per sample in the file
+    frames: int = 1  # pictures in the file; the first is used
+    orientation: int | None = None  # of EXIF, 1 to 8, that the file asks for
+    nodata: float | None = None  # the value that stands for missing elements (GDAL's tag of TIFF)
 
     @property
     def picture(self) -> bool:

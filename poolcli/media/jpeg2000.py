@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from poolcli.errors import InputError
 from poolcli.media import boxes
-from poolcli.media.formats import Header
-from poolcli.media.pictures import Meta, Source, limit
+from poolcli.media.pictures import Meta, Source, header, limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,11 +17,12 @@ if TYPE_CHECKING:
 
 _START = b"\xff\x4f\xff\x51"  # of the code, and of its sizes
 _INK = 12
-_GREY, _COLOURS = ("L", "LA"), ("RGB", "RGBA")
 
 
 def look(data: bytes, max_pixels: int) -> Source:
     """Return the source of a picture of samples of one depth."""
+    import imagecodecs
+
     jp2 = None if data.startswith(_START) else boxes.found(data, b"jp2h")
     code = data if data.startswith(_START) else boxes.found(data, b"jp2c") or b""
     right, bottom, left, top = struct.unpack_from(">4I", code, 8)
@@ -38,22 +37,15 @@ def look(data: bytes, max_pixels: int) -> Source:
     if b"\xff\xd9" not in code[-16:]:
         raise InputError("damaged or truncated jpeg2000: its end is missing")
     ink, icc = _colours(jp2 or b"")
-    mode = "CMYK" if ink and count == 4 else dict(enumerate(_GREY + _COLOURS, 1)).get(count)
-    shape = (rows, columns, count)[: 3 if count > 1 else 2]
-    header = Header("jpeg2000", shape, "uint8" if bits == 8 else "uint16", mode, bits)
-    return Source(header, partial(_decode, data), Meta(icc))
+    found = header("jpeg2000", rows, columns, count, "uint8" if bits == 8 else "uint16", bits)
+    found = replace(found, mode="CMYK") if ink and count == 4 else found
+    return Source(found, partial(imagecodecs.jpeg2k_decode, data), Meta(icc))
 
 
 def _colours(jp2: bytes) -> tuple[bool, bytes | None]:
     """Return whether the samples are ink, and the colour profile."""
     colour = boxes.found(jp2, b"colr") or bytes(3)
     return colour[:1] == b"\1" and colour[3:7] == struct.pack(">I", _INK), colour[3:] if colour[0] == 2 else None
-
-
-def _decode(data: bytes) -> NDArray[Any]:
-    import imagecodecs
-
-    return np.asarray(imagecodecs.jpeg2k_decode(data))
 
 
 def encode(pixels: NDArray[Any], meta: Meta, quality: int | None) -> list[Buffer]:

@@ -6,12 +6,9 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from poolcli.errors import InputError
 from poolcli.media import boxes, exif
-from poolcli.media.formats import Header
-from poolcli.media.pictures import Meta, Source, limit
+from poolcli.media.pictures import Meta, Source, header, limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,24 +54,28 @@ _ENUM = ((0, 0), (1, 0), (2, 4), (18, 6))
 
 def look(data: bytes, max_pixels: int) -> Source:
     """Return the source of a picture, which its decoder turns upright."""
-    code = data
-    meta = Meta()
+    import imagecodecs
+
+    code, meta = data, Meta()
     if not data.startswith(b"\xff\x0a"):
         parts = {kind: data[first:last] for kind, first, last in boxes.walk(data)}
         code = parts.get(b"jxlc") or parts.get(b"jxlp", b"")[4:]
-        meta = Meta(exif=_exif(parts.get(b"Exif")), xmp=exif.packet(parts.get(b"xml ")))
+        block = parts.get(b"Exif") and exif.read(partial(exif.parsed, b"Exif\0\0" + parts[b"Exif"][4:]))[1]
+        meta = Meta(exif=block, xmp=exif.packet(parts.get(b"xml ")))
     bits = _Bits(code[2:256])
     rows, columns = bits.size()
     limit(rows, columns, max_pixels)
     turned, depth, floats, colours, alpha, plain = _kinds(bits)
     if turned > 4:
         rows, columns = columns, rows
-    channels = colours + alpha
     dtype = f"float{depth}" if floats else "uint8" if depth <= 8 else "uint16"
-    shape = (rows, columns, channels)[: 3 if channels > 1 else 2]
-    header = Header("jpegxl", shape, dtype, ("L", "LA", "RGB", "RGBA")[channels - 1], depth)
     warnings = () if plain else ("its colour profile is not read: its colours are taken for sRGB",)
-    return Source(header, partial(_decode, data), meta, warnings)
+    return Source(
+        header("jpegxl", rows, columns, colours + alpha, dtype, depth),
+        partial(imagecodecs.jpegxl_decode, data),
+        meta,
+        warnings,
+    )
 
 
 def _kinds(bits: _Bits) -> tuple[int, int, bool, int, bool, bool]:
@@ -124,24 +125,6 @@ def _alpha(bits: _Bits) -> bool:
     for _ in range(bits.number((0, 0), (0, 4), (16, 5), (48, 10))):
         bits.take(8)
     return not bits.take(1)  # colours are not multiplied by it
-
-
-def _decode(data: bytes) -> NDArray[Any]:
-    import imagecodecs
-
-    return np.asarray(imagecodecs.jpegxl_decode(data))
-
-
-def _exif(content: bytes | None) -> bytes | None:
-    """Return the block that a box holds, for another picture."""
-    from PIL import Image
-
-    def load() -> Image.Exif:
-        block = Image.Exif()
-        block.load(b"Exif\0\0" + (content or b"")[4:])
-        return block
-
-    return exif.read(load)[1] if content else None
 
 
 def encode(pixels: NDArray[Any], meta: Meta, quality: int | None, effort: str = "7") -> list[Buffer]:

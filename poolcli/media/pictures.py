@@ -11,13 +11,12 @@ import numpy as np
 
 from poolcli.errors import InputError, LimitError
 from poolcli.media import exif
+from poolcli.media.formats import Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
-
-    from poolcli.media.formats import Header
 
     Change = Callable[[NDArray[Any]], NDArray[Any]]
     Later = Sequence[tuple[NDArray[Any], "Meta"]]  # more pages or frames
@@ -29,45 +28,19 @@ FRAME = 100  # milliseconds that a frame is shown of which nobody says how long
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    r"""What is carried from one picture to the next beside its pixels.
+    """What is carried from one picture to the next beside its pixels."""
 
-    Attributes
-    ----------
-    icc
-        Colour profile.
-    exif
-        EXIF block from `Exif\0\0` on, with the orientation reset, and without thumbnail and picture size.
-    xmp
-        XMP packet, its orientation reset, and without thumbnails and sizes.
-    comment
-        Words for people.
-    dpi
-        Pixels per inch, (horizontal, vertical).
-    duration
-        Milliseconds that a frame is shown.
-    loop
-        How often frames are shown in all; 0 is for ever.
-    mode
-        Colour mode of the pixels, as in `Header`.
-    subsampling
-        Of a JPEG's colours: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
-    palette
-        Red, green, blue and alpha of each index, where those are the pixels.
-    lossy
-        Whether a WebP lost some of its pixels, so that more may go unasked.
-    """
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    comment: str | None = None
-    dpi: tuple[float, float] | None = None
-    duration: float | None = None
-    loop: int | None = None
-    mode: str | None = None
-    subsampling: int | None = None
-    palette: bytes | None = None
-    lossy: bool = False
+    icc: bytes | None = None  # colour profile
+    exif: bytes | None = None  # from "Exif" and two zeros on, upright, without thumbnail and picture size
+    xmp: bytes | None = None  # packet, upright, without thumbnails and sizes
+    comment: str | None = None  # words for people
+    dpi: tuple[float, float] | None = None  # pixels per inch, (horizontal, vertical)
+    duration: float | None = None  # milliseconds that a frame is shown
+    loop: int | None = None  # how often frames are shown in all; 0 is for ever
+    mode: str | None = None  # of the pixels, as in `Header`
+    subsampling: int | None = None  # of a JPEG's colours: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0
+    palette: bytes | None = None  # red, green, blue and alpha of each index, where those are the pixels
+    lossy: bool = False  # whether a WebP lost some of its pixels, so that more may go unasked
 
     def kept(self, what: str, scale: tuple[float, float]) -> Meta:
         """Return all of it ("keep"), the profile alone ("icc") or none, where a pixel is now *scale* of the old.
@@ -177,6 +150,23 @@ def upright(pixels: NDArray[Any], orientation: int | None) -> NDArray[Any]:
     if orientation in {3, 4, 7, 8}:
         pixels = pixels[::-1]
     return pixels[:, ::-1] if orientation in {2, 3, 6, 7} else pixels
+
+
+def header(format: str, rows: int, columns: int, channels: int, dtype: str, bits: int) -> Header:
+    """Return the header of a picture: grey has no axis of channels, and every other is alpha."""
+    shape = (rows, columns, channels)[: 3 if channels > 1 else 2]
+    return Header(format, shape, dtype, {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(channels), bits)
+
+
+def widened(pixels: NDArray[Any], *, colours: bool = True, alpha: bool = False) -> NDArray[Any]:
+    """Return pixels as (rows, columns, channels) that have colours, or alpha, too."""
+    layers = pixels.reshape(*pixels.shape[:2], -1)
+    if colours and layers.shape[2] < 3:
+        layers = np.concatenate([layers[:, :, :1]] * 3 + [layers[:, :, 1:]], axis=2)
+    if alpha and layers.shape[2] in {1, 3}:
+        opaque = 1 if layers.dtype.kind in "bf" else np.iinfo(layers.dtype).max
+        layers = np.concatenate([layers, np.full_like(layers[:, :, :1], opaque)], axis=2)
+    return layers
 
 
 def limit(rows: int, columns: int, max_pixels: int, channels: int = 1) -> None:

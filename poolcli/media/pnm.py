@@ -9,8 +9,7 @@ import numpy as np
 
 from poolcli.errors import InputError
 from poolcli.media import pillow
-from poolcli.media.formats import Header
-from poolcli.media.pictures import Meta, Source, limit
+from poolcli.media.pictures import Meta, Source, header, limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,18 +45,17 @@ def _plain(
     count = rows * columns * channels
     if not count or len(data) - found.end() < count * dtype.itemsize:
         raise InputError("damaged or truncated pnm: image file is truncated")
-    shape = (rows, columns, 3)[: 3 if channels == 3 else 2]
     bits = 32 if dtype.kind == "f" else int(found[4]).bit_length()
-    header = Header("pnm", shape, dtype.newbyteorder("=").name, "RGB" if channels == 3 else "L", bits)
+    promised = header("pnm", rows, columns, channels, dtype.newbyteorder("=").name, bits)
 
     def decode() -> NDArray[Any]:
-        samples = np.frombuffer(data, dtype, count, found.end()).reshape(shape)
+        samples = np.frombuffer(data, dtype, count, found.end()).reshape(promised.shape)
         top = 1 if dtype.kind == "f" else int(found[4])
         if top != 2**bits - 1 and dtype.kind == "u":  # full light is any number
             samples = np.rint(samples.clip(0, top) * (2.0**bits - 1) / top).astype(np.uint16)
         return samples.astype(dtype.newbyteorder("="), copy=False)[:: 1 if down else -1]
 
-    return Source(header, decode, Meta())
+    return Source(promised, decode, Meta())
 
 
 def encode(pixels: NDArray[Any], _meta: Meta) -> list[Buffer]:

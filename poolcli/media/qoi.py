@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from poolcli.errors import InputError
-from poolcli.media.formats import Header
-from poolcli.media.pictures import Meta, Source, fill, limit
+from poolcli.media.pictures import Meta, Source, fill, header, limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +25,8 @@ def look(data: bytes, max_pixels: int) -> Source:
     fill("qoi", len(data), rows, columns, _MOST)
     if channels not in {3, 4} or not data.endswith(bytes(7) + b"\1"):
         raise InputError("damaged or truncated qoi: its end is missing")
-    header = Header("qoi", (rows, columns, channels), "uint8", "RGB" if channels == 3 else "RGBA", 8)
-    return Source(header, partial(imagecodecs.qoi_decode, data), Meta())
+    found = header("qoi", rows, columns, channels, "uint8", 8)
+    return Source(found, partial(imagecodecs.qoi_decode, data), Meta())
 
 
 def encode(pixels: NDArray[Any], _meta: Meta) -> list[Buffer]:

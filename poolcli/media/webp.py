@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from poolcli.media import pillow
+from poolcli.media.pictures import widened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,10 +31,10 @@ def encode(
     """
     grey = pixels.ndim == 2 or pixels.shape[2] == 2
     return pillow.encode(
-        _coloured(pixels),
+        widened(pixels),
         ".webp",
         meta,
-        [(_coloured(frame), one) for frame, one in later],
+        [(widened(frame), one) for frame, one in later],
         lossless=quality is None,
         quality=quality,
         method=int(method or (2 if quality is None else 4)),
@@ -44,10 +43,3 @@ def encode(
         exif=meta.exif,
         xmp=meta.xmp,
     )
-
-
-def _coloured(pixels: NDArray[Any]) -> NDArray[Any]:
-    layers = pixels.reshape(*pixels.shape[:2], -1)
-    if layers.shape[2] > 2:
-        return pixels
-    return np.concatenate([layers[:, :, :1]] * 3 + [layers[:, :, 1:]], axis=2)
