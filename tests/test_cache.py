@@ -104,6 +104,7 @@ def test_a_damaged_cache_costs_no_result_and_is_mended(folder, filled):
     assert cache.read(path) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_settings_file_in_the_current_folder_cannot_move_the_cache(tmp_path):
     pytest.importorskip("yaml", reason="Numba reads the file where PyYAML is installed")

@@ -412,6 +412,7 @@ def test_a_forked_child_still_pools(warm):
     assert run(FORK, warm[0]) == "child 0"
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_no_result(tmp_path, warm):
     (tmp_path / "cache").write_text("a file where the folder should be")
     quiet = f"import warnings\nwarnings.simplefilter('ignore')\n{POOL}"

@@ -151,19 +151,19 @@ NARROW = cases(st.sampled_from(COMPILED))
 BROAD = cases(st.sampled_from(COMPILED), others=(1, 40), columns=(20, 70))
 
 
-@trials(500)
+@trials(250)
 @given(EVERY)
 def test_the_numpy_engine_is_right_about_any_view_slab_and_band(case):
     assert_numpy_is_right(case)
 
 
-@trials(450)
+@trials(200)
 @given(NARROW)
 def test_the_compiled_engine_is_right_about_any_view_slab_and_number_of_bands(case):
     assert_numba_is_right(case)
 
 
-@trials(50)
+@trials(20)
 @given(BROAD)
 def test_the_compiled_engine_is_right_about_broad_views(case):
     assert_numba_is_right(case)
