@@ -52,7 +52,7 @@ def batch(
     request: Asked,
     rules: Rules,
     settings: Settings,
-    output: Annotated[Output, "format", "exists"],
+    output: Annotated[Output, "format", "exists", "receipt"],
     talk: Annotated[Talk, "dry_run", "json", "quiet", "verbose", "debug"],
     sources: Sources = None,
 ) -> int:
@@ -76,6 +76,10 @@ def batch(
         return batches.decided(planned, request, settings, histories, exists=output.exists), list(pruned)
 
     jobs, pruned = decide()
+    if output.receipt:
+        from poolcli.jobs import receipts
+
+        receipts.check(jobs)
     tally = Tally(jobs, ignored)
     _name_ignored(ignored, talk)
     if talk.dry_run:
@@ -86,7 +90,7 @@ def batch(
         batches.keep_memory()
         jobs, pruned = decide()  # under the lock: another batch may have come first
         tally = Tally(jobs, ignored)
-        run = Batch(jobs, request, settings, kept)
+        run = Batch(jobs, request, settings, kept, report.command() if output.receipt else None)
         _deliver(run, tally, talk)
         for job in pruned if run.stopped is None else ():
             record = prune.remove(job, settings.output, request)

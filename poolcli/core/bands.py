@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from poolcli.core import arrays, compiled, kernels, threads
+from poolcli.core.units import address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +29,7 @@ ALONE = 3e-4  # seconds of work below which waking a thread costs more than it s
 STRIP = 2**18  # bytes of the work buffers of one strip of columns: they stay in the second-level cache
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """One phase of rows.
 
     *geometry* returns the kernel's for a call: the strides of its arrays in bytes, the first and last output of the
@@ -46,17 +47,17 @@ def run(task: Task, most: int) -> Folder:
     call, types = compiled.kernel(task.kernel), task.types
     rows, columns = task.rows.trimmed(), task.columns.trimmed()
     phases = list(rows.phases())
-    suffixes = max((phase.axis.kernel + 1 for phase in phases if _block(phase.axis)), default=0)
-    tile, width = _strip(task, suffixes, columns)
-    fields = _columns(task, columns, tile, width)
-    parts = [_rows(task, phase, rows.dilation, fields) for phase in phases]
+    suffixes = max((phase.axis.kernel + 1 for phase in phases if block(phase.axis)), default=0)
+    tile, width = strip(task, suffixes, columns)
+    fields = column_fields(task, columns, tile, width)
+    parts = [row_part(task, phase, rows.dilation, fields) for phase in phases]
     each = task.compiled_seconds / (task.planes * task.rows.out)
     scalars = (arrays.identity(arrays.step(task), types.accumulator).item(), types.closing.type(1).item())
     size = (kernels.SUFFIXES + suffixes) * width
     evens, odds = (row * width * types.accumulator.itemsize for row in (kernels.EVENS, kernels.ODDS))
 
     def fold(x: Array, out: Array, low: int, first: int, outer: tuple[int, ...] = (1,)) -> None:
-        x_at, out_at, strides = _address(x), _address(out), (*x.strides[:2], *out.strides[:2])
+        x_at, out_at, strides = address(x), address(out), (*x.strides[:2], *out.strides[:2])
         for part in parts:
             phase = part.phase
             begin, end = (-(-(o - phase.first) // phase.step) for o in (first, first + out.shape[1]))
@@ -68,8 +69,8 @@ def run(task: Task, most: int) -> Folder:
 
             def work(bands: Iterable[tuple[int, int]], place: Any = (source, target), geometry: Any = geometry) -> None:
                 buffer, state = np.empty(size, types.accumulator), np.empty(kernels.STATES, np.int64)
-                at = _address(buffer)
-                before = (*place, at, at + evens, at + odds, _address(geometry), _address(state), *scalars)
+                at = address(buffer)
+                before = (*place, at, at + evens, at + odds, address(geometry), address(state), *scalars)
                 for start, stop in bands:
                     call(*before, start, stop)
 
@@ -81,17 +82,12 @@ def run(task: Task, most: int) -> Folder:
     return fold
 
 
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-def _block(axis: Axis) -> int:
+def block(axis: Axis) -> int:
     """Return how many output rows share a table of suffixes; 0 where windows are folded row by row."""
     return -(-axis.kernel // axis.stride) if axis.kernel > kernels.DIRECT_ROWS + 2 * axis.stride else 0
 
 
-def _strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
+def strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
     """Return the output columns of a strip, and the elements of one of its work buffers.
 
     Strips share the columns that the windows at their edge reach: for 64 channels and 31 columns it is better to
@@ -105,7 +101,7 @@ def _strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
     return tile, ((tile - 1) * columns.stride + columns.reach + 1) * task.channels
 
 
-def _columns(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
+def column_fields(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
     """Return the fields of the kernel's geometry that hold for every row: columns, partial windows, strips."""
     k, channels, stride, top = kernels, task.channels, axis.stride, 1 << (axis.kernel.bit_length() - 1)
     idempotent = arrays.step(task).idempotent
@@ -129,9 +125,9 @@ def _columns(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
     }  # fmt: skip
 
 
-def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _Rows:
+def row_part(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> Rows:
     """Return a phase of rows; at the end of its geometry stand the counts of columns and of rows."""
-    k, axis, block = kernels, phase.axis, _block(phase.axis)
+    k, axis, shared = kernels, phase.axis, block(phase.axis)
     runs = task.columns.runs(include_pad=task.include_pad)
     counts = arrays.divisors(task.rows, include_pad=task.include_pad)[phase.first :: phase.step]
     quads = (
@@ -141,7 +137,7 @@ def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _
     )
     fields = columns | {
         k.ROWS: axis.length, k.ROW_KERNEL: axis.kernel, k.ROW_STRIDE: axis.stride, k.ROW_BEFORE: axis.before,
-        k.BLOCK: block, k.QUADS: quads, k.ALL_OUTS: len(counts), k.RUNS: len(runs),
+        k.BLOCK: shared, k.QUADS: quads, k.ALL_OUTS: len(counts), k.RUNS: len(runs),
         k.RUN_STOPS: k.FIELDS, k.RUN_COUNTS: k.FIELDS + len(runs), k.ROW_COUNTS: k.FIELDS + 2 * len(runs),
     }  # fmt: skip
     across = [*(run.stop for run in runs), *(run.divisor for run in runs)]
@@ -157,7 +153,7 @@ def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _
         vector = [(fields | place)[field] for field in range(k.FIELDS)]
         return np.array([*vector, *across, *np.multiply.outer(outer, counts).ravel()])
 
-    return _Rows(phase, block or 1, geometry)
+    return Rows(phase, shared or 1, geometry)
 
 
 def _bands(units: int, begin: int, end: int, parts: int, grain: int) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import argmax, cache, exchanges, filters, histograms, kernels, machine
+from poolcli.core import argmax, cache, exchanges, filters, histograms, kernels, machine, masking, weighing
 from poolcli.core.kernels import Pointer
 from poolcli.errors import warn_once
 
@@ -34,6 +34,8 @@ TEMPLATES: dict[str, Any] = {
     "histograms": histograms,
     "filters": filters,
     "argmax": argmax,
+    "masking": masking,
+    "weighing": weighing,
 }
 
 _compiling = threading.Lock()

@@ -553,11 +553,34 @@ def enter_strip(work, geometry, state, left, identity):
     fill(work, 0, identity, span)
 
 
+def fold_unit(
+    lift, combine, finish, applies, x, out, work, evens, odds, geometry, state, plane, o, origin, put, identity, one
+):  # fmt: skip
+    """Fold the windows of output row *o* of a *plane* in the strip: from rows counted from *origin*, to row *put*."""
+    closing, channels, left = type(one), geometry[CHANNELS], state[LEFT]
+    row_count = geometry[geometry[ROW_COUNTS] + plane % geometry[OUTER] * geometry[ALL_OUTS] + o]
+    y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
+    if geometry[QUADS] and state[INSIDE] and y >= 0 and y + 1 < geometry[ROWS]:
+        count = closing(larger(row_count * geometry[geometry[RUN_COUNTS]], 1))
+        at, to, n = origin + y * geometry[X_ROW], put + left * channels, state[RIGHT] - left
+        close_quads(
+            lift, combine, finish, out, to, x, at, geometry[X_ROW], channels, n,
+            identity, count, closing(one / count), applies(count),
+        )  # fmt: skip
+        return
+    if geometry[BLOCK]:
+        fold_block(lift, combine, work, x, origin, geometry, state, plane, o, identity)
+    else:
+        fold_rows(lift, combine, work, x, origin, geometry, state, o, identity)
+    fold_columns(combine, work, geometry, state)
+    close_row(combine, finish, applies, out, put, work, evens, odds, geometry, state, row_count, identity, one)
+
+
 LOOPS = (
     *(fill, lift_rows, merge_rows, suffix_row, merge, split, pick, close, close_halves, close_quads),
     *(spare, larger, smaller, quotient),
 )
-PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pick_columns, close_row)
+PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pick_columns, close_row, fold_unit)
 
 
 def arguments(source, accumulator, closing, result):
@@ -572,33 +595,17 @@ def template(lift, combine, finish, applies):
 
     def kernel(x, out, work, evens, odds, geometry, state, identity, one, first, last):
         """Fold the units [first, last): output rows of planes, counted through."""
-        closing, outs, channels = type(one), geometry[OUTS], geometry[CHANNELS]
-        left = 0
+        outs, left = geometry[OUTS], 0
         while left < geometry[OUT_COLUMNS]:
             enter_strip(work, geometry, state, left, identity)
             for unit in range(first, last):
                 plane = unit // outs
                 o = unit - plane * outs
-                origin = plane * geometry[X_PLANE] + state[LOW] * channels
+                origin = plane * geometry[X_PLANE] + state[LOW] * geometry[CHANNELS]
                 put = plane * geometry[OUT_PLANE] + o * geometry[OUT_ROW]
-                o += geometry[FIRST_OUT]
-                row_count = geometry[geometry[ROW_COUNTS] + plane % geometry[OUTER] * geometry[ALL_OUTS] + o]
-                y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
-                if geometry[QUADS] and state[INSIDE] and y >= 0 and y + 1 < geometry[ROWS]:
-                    count = closing(larger(row_count * geometry[geometry[RUN_COUNTS]], 1))
-                    at, to, n = origin + y * geometry[X_ROW], put + left * channels, state[RIGHT] - left
-                    close_quads(
-                        lift, combine, finish, out, to, x, at, geometry[X_ROW], channels, n,
-                        identity, count, closing(one / count), applies(count),
-                    )  # fmt: skip
-                    continue
-                if geometry[BLOCK]:
-                    fold_block(lift, combine, work, x, origin, geometry, state, plane, o, identity)
-                else:
-                    fold_rows(lift, combine, work, x, origin, geometry, state, o, identity)
-                fold_columns(combine, work, geometry, state)
-                close_row(
-                    combine, finish, applies, out, put, work, evens, odds, geometry, state, row_count, identity, one
+                fold_unit(
+                    lift, combine, finish, applies, x, out, work, evens, odds, geometry, state,
+                    plane, geometry[FIRST_OUT] + o, origin, put, identity, one,
                 )  # fmt: skip
             left = state[RIGHT]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, methods
+from poolcli.core import dtypes, methods, pooling
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from poolcli.core.methods import Method
-    from poolcli.core.pooling import Pooling
+    from poolcli.core.pooling import Outline, Pooling
 
     class Run(Protocol):
         """`pooling.run` for one window."""
 
-        def __call__(self, pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
-            """Return what pooling gave."""
+        def __call__(
+            self,
+            pixels: NDArray[Any],
+            method: Method,
+            *,
+            dtype: np.dtype[Any] | None,
+            alpha: NDArray[Any] | None = None,
+            out: NDArray[Any] | None = None,
+        ) -> Pooling:
+            """Return what pooling gave, weighed by *alpha*, and told where there is none of it ("lacking")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,18 @@ def averages(method: Method) -> bool:
     return getattr(method.recipe, "step", None) in {"mean", "blur"}
 
 
-def pool(light: Light, pixels: NDArray[Any], method: Method, dtype: np.dtype[Any], rounding: str, run: Run) -> Pooling:
-    """Return what *run* gives for *pixels* understood as *light*; each number of the result is rounded once."""
+def pool(
+    light: Light, pixels: NDArray[Any], method: Method, outline: Outline, run: Run, *, direct: bool = False
+) -> Pooling:
+    """Return what *run* gives for *pixels* understood as *light*; each number of the result is rounded once.
+
+    *direct*: one window is all that it pools by, and nothing else is told of it.
+    """
+    dtype, rounding = outline.dtype, outline.rounding
     if not (light.depth or light.linear or light.weighted):
         return run(pixels, method, dtype=dtype)
+    if direct and light.weighted and not (light.linear or light.depth):
+        return _seen(pixels, method, outline, run)
     done = _colours(light, pixels, method, run)
     parts = [done.array]
     if light.alpha:
@@ -73,6 +89,20 @@ def pool(light: Light, pixels: NDArray[Any], method: Method, dtype: np.dtype[Any
 
 
 _FLOAT = np.dtype(np.float64)
+
+
+def _seen(pixels: NDArray[Any], method: Method, outline: Outline, run: Run) -> Pooling:
+    """Pool colours weighed by alpha; alpha itself, and colours of what is not seen, as they are.
+
+    All channels of a pixel are weighed, alpha for nothing: it takes twice as long to step over it.
+    """
+    alpha = pixels[:, :, -1:]
+    done = run(pixels, method, dtype=outline.dtype, alpha=alpha)
+    result, unseen = done.array, done.also["lacking"]
+    if unseen.any():
+        np.copyto(result, run(pixels, method, dtype=outline.dtype).array, where=unseen)
+    also = run(alpha, method, dtype=outline.dtype, out=result[:, :, -1:])
+    return replace(done, seconds=pooling.added(done.seconds, also.seconds))
 
 
 def _colours(light: Light, pixels: NDArray[Any], method: Method, run: Run) -> Pooling:

@@ -109,6 +109,7 @@ def run(
     ahead: int = 1,
     admit: Callable[[int], bool] | None = None,
     write: Callable[..., int] = files.write,
+    read: Callable[[str], bytes] = files.read,
 ) -> tuple[Record, NDArray[Any] | None]:
     """Do one job; whatever goes wrong is in the record.
 
@@ -120,8 +121,8 @@ def run(
         Jobs that are known to follow, this one included: they decide whether starting an engine pays.
     admit
         Called with the bytes of memory that the job needs, before it decodes; whether it has all threads to itself.
-    write
-        What writes the output, called as `files.write` is.
+    write, read
+        What writes the output and reads the input, called as those of `files` are.
 
     Returns
     -------
@@ -131,7 +132,7 @@ def run(
     watch = Stopwatch()
     array = None
     try:
-        prospect = _prospect(job, request, watch)
+        prospect = _prospect(job, request, watch, read)
         if admit is not None and admit(memory(prospect)):
             request = replace(request, threads=None)
         record, array = _done(prospect, request, watch, ahead=ahead, write=write)
@@ -153,14 +154,14 @@ def failed(job: Job, request: Request, error: PoolError) -> Record:
     return Record("failed", job, request, error=named)
 
 
-def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
+def _prospect(job: Job, request: Request, watch: Stopwatch, read: Callable[[str], bytes] = files.read) -> Prospect:
     """Look at the input and plan, refusing what the output's format cannot hold."""
     from poolcli.media import contents
 
     if job.error is not None:
         raise job.error
     with watch.stage("read"):
-        data = files.read(job.input)
+        data = read(job.input)
     with watch.stage("decode"):
         found = contents.look(
             data, key=request.key, max_pixels=request.max_pixels,

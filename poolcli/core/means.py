@@ -1,0 +1,171 @@
+"""Weighted means by a kernel: what it is told of a slab."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from poolcli.core import kernels, masking, units, weighing
+from poolcli.core.axes import ONE
+from poolcli.core.dtypes import Arithmetic
+from poolcli.core.kernels import Kernel
+from poolcli.core.methods import Fold
+from poolcli.core.units import address
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from poolcli.core.axes import Axis, Phase, Plan
+    from poolcli.core.slabs import Slab
+
+    Array = NDArray[Any]
+
+LIFTED = 2**17  # bytes of lifted values, so that they stay in the second-level cache with all that follows from them
+MASKING = Kernel("masking", (), ())
+BYTES = 2**32 // 255**2  # products of two bytes whose sum 32 bits hold
+
+
+class Part(NamedTuple):
+    """Of a phase of rows: output rows that are lifted for together, and the geometries of values and of weights."""
+
+    phase: Phase
+    height: int
+    geometry: Array
+    aside: Array
+
+
+class Strips(NamedTuple):
+    """What holds for all slabs: elements of the buffers, where each begins, and the phases of rows."""
+
+    size: int
+    offsets: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+def mean(slab: Slab, values: Array, *, stored: bool = False) -> tuple[Array, Array] | None:
+    """Return the weighted mean of *values* over each window, and whether anything weighs there; None if no kernel can.
+
+    It is 0 where nothing does; float64, or *stored* where results go, if they are rounded once so.
+    """
+    chosen = None if slab.weights is None else kernel(values.dtype, slab.weights.dtype, slab.plan)
+    call = slab.ready.kernel(chosen)
+    if call is None or chosen is None or slab.weights is None:
+        return None
+    weights, axes, first, last, low = slab.weights, slab.plan.axes, slab.first, slab.last, slab.low
+    if len(axes) == 1:
+        values, weights, axes, first, last, low = values[:, None], weights[:, None], (ONE, *axes), 0, 1, 0
+    values, weights = _typed(values, weighing.TYPES), _typed(weights, weighing.WEIGHT_TYPES)
+    channels = values.shape[-1]
+    beside = channels if channels < kernels.MANY else weights.shape[-1]  # the few of a pixel have weights each
+    strips = _strips(axes[0], axes[1], channels, beside, chosen.types[0])
+    result = slab.into if stored and _storable(slab) else None
+    result = np.empty((len(values), *slab.outs, channels)) if result is None else result
+    out = result if result.ndim == 4 else result[:, None]
+    there = np.empty((len(weights), *out.shape[1:3], beside), bool)
+    for part in strips.parts:
+        phase = part.phase
+        begin, end = (-(-(o - phase.first) // phase.step) for o in (first, last))
+        if begin < end:
+            own, shares = (_places(array, axes[0].dilation, phase.offset - low) for array in (values, weights))
+            to = _places(out, phase.step, phase.first + begin * phase.step - first)
+            numbers = (weighing.TYPES.index(values.dtype), weighing.WEIGHT_TYPES.index(weights.dtype))
+            held = _places(there, phase.step, phase.first + begin * phase.step - first)
+            places = np.array([
+                *own[1:3], *shares[1:], weights.shape[-1], *to[1:3], *held[1:3], len(values), begin, end, part.height,
+                *numbers, weighing.TYPES.index(out.dtype),
+            ])  # fmt: skip
+            before = (*[own[0]] * 4, *[shares[0]] * 3, *[to[0]] * 4, held[0])
+            geometries = tuple(map(address, (part.geometry, part.aside, places)))
+
+            def work(buffer: int, state: int, inside: int, *these: int, told: Any = (before, geometries)) -> None:
+                at = [buffer + offset for offset in strips.offsets]
+                call(*told[0], *at, *told[1], state, inside, 0, 1, *these)
+
+            def arrays() -> tuple[Array, ...]:
+                return np.empty(strips.size, chosen.types[0]), *np.empty((2, kernels.STATES), np.int64)
+
+            many, seconds = len(values) * -(-(end - begin) // part.height), 1e-9 * values.size
+            units.share(work, arrays, many, seconds, slab.ready.threads)
+    return result, there if there.ndim == result.ndim else there[:, 0]
+
+
+def chosen(slab: Slab, values: Array, blank: Any) -> Array:
+    """Return *values*, *blank* in place of those that weigh nothing."""
+    call = slab.ready.kernel(MASKING)
+    if call is None:
+        return np.where(slab.weighs, values, blank)
+    values, mask = np.ascontiguousarray(values), np.ascontiguousarray(slab.weighs)
+    out, other, channels = np.empty_like(values), np.full(1, blank, values.dtype), values.shape[-1]
+    pixels, beside = prod(values.shape[1:-1]), mask.shape[-1]
+    step = pixels * beside if len(mask) > 1 else 0
+    places = [place for array in (values, out, other) for place in [address(array)] * len(masking.WIDTHS)]
+    call(*places, address(mask), values.itemsize, pixels, channels, beside, step, 0, len(values))
+    return out
+
+
+def kernel(values: np.dtype[Any], weights: np.dtype[Any], plan: Plan) -> Kernel | None:
+    """Return the kernel that folds *values* and *weights*, if one can."""
+    if not plan.regular or plan.divisor != "valid" or len(plan.axes) > 2:
+        return None
+    exact = values == np.uint8 and weights.itemsize == 1 and plan.count < BYTES
+    return Kernel("weighing", (), (np.dtype(np.uint32 if exact else np.float64),))
+
+
+def _typed(array: Array, types: tuple[np.dtype[Any], ...]) -> Array:
+    """Return an array as one of *types*, the pixels of a row side by side; of one channel, anyhow for weights."""
+    array = array.view(np.uint8) if array.dtype == np.bool_ else array
+    if array.dtype not in types:
+        array = array.astype(np.float64)
+    alone = array.shape[-1] == 1 and types is weighing.WEIGHT_TYPES and array.flags.aligned
+    return array if alone or _beside(array) else np.ascontiguousarray(array)
+
+
+def _beside(array: Array) -> bool:
+    """Whether the elements of a row lie side by side."""
+    channels, size = array.shape[-1], array.itemsize
+    steps = array.strides[-2:] if channels > 1 else (array.strides[-2], size)
+    return array.flags.aligned and steps == (channels * size, size)
+
+
+def _storable(slab: Slab) -> bool:
+    """Whether results near the values may be stored where they go, rounded once."""
+    into = slab.into
+    if into is None or slab.rounding != "even" or into.dtype not in weighing.TYPES or not _beside(into):
+        return False
+    return into.dtype.kind == "f" or into.dtype == slab.x.dtype
+
+
+def _places(array: Array, dilation: int, offset: int) -> tuple[int, ...]:
+    """Return the address of row *offset*, and the steps from plane to plane, row to row and pixel to pixel."""
+    plane, row, pixel = (step // array.itemsize for step in array.strides[:3])
+    return address(array) + offset * array.strides[1], plane if len(array) > 1 else 0, row * dilation, pixel
+
+
+@lru_cache(maxsize=64)
+def _strips(rows: Axis, columns: Axis, channels: int, beside: int, dtype: np.dtype[Any]) -> Strips:
+    from poolcli.core import bands, recipes  # the first loads llvmlite
+
+    types, fold = Arithmetic(dtype, dtype, dtype, dtype, "keep"), Fold("same", "add", "keep", "")
+    whole, across = rows.trimmed(), columns.trimmed()
+    phases = list(whole.phases())
+    suffixes = max((phase.axis.kernel + 1 for phase in phases if bands.block(phase.axis)), default=0)
+    task, other = (recipes.Task(rows, columns, False, fold, types, 1, n) for n in (channels, beside))  # noqa: FBT003
+    tile, width = bands.strip(task, suffixes, across)
+    own, aside = (bands.column_fields(each, across, tile, width) for each in (task, other))
+    parts, most = [], 0
+    for phase in phases:
+        axis, grain = phase.axis, bands.block(phase.axis) or 1
+        fitting = (LIFTED // (width * dtype.itemsize) - axis.kernel) // axis.stride
+        height = min(axis.out, max(grain, fitting // grain * grain))
+        most = max(most, height, (height - 1) * axis.stride + axis.kernel)
+        place = ((0, width * dtype.itemsize, 0, 0), 0, axis.out, (1,))
+        told = (bands.row_part(of, phase, 1, fields).geometry(*place) for of, fields in ((task, own), (other, aside)))
+        parts.append(Part(phase, height, *told))
+    rows_of = (most, most, kernels.SUFFIXES + suffixes, most, most)  # lifted, shares, work, sums, totals
+    begins = np.cumsum([0, *rows_of]) * width * dtype.itemsize
+    lifted, shares, work, sums, totals, size = begins.tolist()
+    evens, odds = (work + row * width * dtype.itemsize for row in (kernels.EVENS, kernels.ODDS))
+    return Strips(size // dtype.itemsize, (lifted, shares, work, evens, odds, sums, totals), tuple(parts))
