@@ -56,9 +56,9 @@ FOLDED, PREFIX, TAIL, SPARE, EVENS, ODDS, SUFFIXES = 0, 1, 2, 3, 6, 7, 8
 
 # What *state* holds: the strip of columns, the block of rows that is open, and where the column pass left off.
 (
-    LEFT, RIGHT, LOW, INTO, SIZE, SPAN, WINDOWS, INSIDE,
+    LEFT, RIGHT, LOW, INTO, SIZE, SPAN, WINDOWS, PAIRS, INSIDE,
     OPEN, PLANE, HEAD, REACHED, INNER, END, SOURCE, LOWER, STATES,
-) = range(17)  # fmt: skip
+) = range(18)  # fmt: skip
 
 WHOLE, HALVES, SPLIT, PICKED = range(4)  # ways to CLOSE: as it is, in pairs, parted in two, or every stride-th pixel
 
@@ -398,7 +398,7 @@ def fold_rows(lift, combine, work, x, origin, geometry, state, o, identity):
     if left <= 0:
         fill(work, into, identity, n)
         return
-    paired = n >= PAIRED
+    paired = state[PAIRS] != 0
     taps = smaller(left, (3 if left == 3 else 2) if paired else 1)
     lift_rows(lift, combine, work, into, x, at, pitch, taps, identity, n)
     y, at = y + taps, at + taps * pitch
@@ -537,8 +537,11 @@ def every(source, a, evens, odds, stride, channels, many, n):
 # --- the template ------------------------------------------------------------------------------------------------
 
 
-def enter_strip(work, geometry, state, left, identity):
-    """Set *state* to the strip of output columns from *left* on and the input columns it reads; blank its buffer."""
+def enter_strip(work, geometry, state, left, paired, identity):
+    """Set *state* to the strip of output columns from *left* on and the input columns it reads; blank its buffer.
+
+    Rows of at least *paired* elements are read several at once.
+    """
     channels, stride, columns = geometry[CHANNELS], geometry[COL_STRIDE], geometry[COLUMNS]
     right = smaller(left + geometry[TILE], geometry[OUT_COLUMNS])
     start = left * stride - geometry[COL_BEFORE]
@@ -548,7 +551,8 @@ def enter_strip(work, geometry, state, left, identity):
     high = larger(low, smaller(start + span // channels, columns))
     state[LEFT], state[RIGHT], state[LOW], state[WINDOWS], state[SPAN] = left, right, low, many, span
     state[INTO], state[SIZE] = (low - start) * channels, (high - low) * channels
-    state[INSIDE] = start >= 0 and start + span // channels <= columns and state[SIZE] >= PAIRED
+    state[PAIRS] = state[SIZE] >= paired
+    state[INSIDE] = start >= 0 and start + span // channels <= columns and state[SIZE] >= paired
     state[OPEN] = 0
     fill(work, 0, identity, span)
 
@@ -597,7 +601,7 @@ def template(lift, combine, finish, applies):
         """Fold the units [first, last): output rows of planes, counted through."""
         outs, left = geometry[OUTS], 0
         while left < geometry[OUT_COLUMNS]:
-            enter_strip(work, geometry, state, left, identity)
+            enter_strip(work, geometry, state, left, PAIRED, identity)
             for unit in range(first, last):
                 plane = unit // outs
                 o = unit - plane * outs

@@ -91,11 +91,13 @@ class Missing:
 
         if not lacking.any():
             return result
-        got = f"got {int(np.broadcast_to(lacking, result.shape).sum())} without"
-        if self.empty == "error":
-            raise InputError(f"windows must have enough valid elements, {got}", "empty=nan or a number stands for them")
-        value = float("nan") if self.empty is None else self.empty
-        if kind in "iub" and isnan(value):
+        value = float("nan") if self.empty in {None, "error"} else self.empty
+        refused = self.empty == "error"
+        if refused or (kind in "iub" and isnan(value)):
+            got = f"got {int(np.broadcast_to(lacking, result.shape).sum())} without"
+            if refused:
+                hint = "empty=nan or a number stands for them"
+                raise InputError(f"windows must have enough valid elements, {got}", hint)
             raise InputError(f"windows of integers must have valid elements, {got}", "empty=0 stands for them")
         info = np.iinfo(result.dtype) if result.dtype.kind in "iu" else None
         if result.dtype.kind != "f" and not (info and value.is_integer() and info.min <= value <= info.max):

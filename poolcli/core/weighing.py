@@ -105,7 +105,7 @@ def divide(out, to, sums, totals, a, channels, beside, n, whole):
 
 def fold_lifted(x, out, work, evens, odds, geometry, state, o, stop, y, identity, one):
     """Fold the windows of output rows [o, stop) of lifted rows, of which the first is *y*."""
-    enter_strip(work, geometry, state, state[LEFT], identity)  # the other's rows lie where it has blanks
+    enter_strip(work, geometry, state, state[LEFT], 0, identity)  # the other's rows lie where it has blanks
     begin, pitch, length = o, geometry[WIDTH], geometry[CHANNELS] * (state[RIGHT] - state[LEFT])
     while o < stop:
         put = (o - begin) * length - state[LEFT] * geometry[CHANNELS]
@@ -139,8 +139,8 @@ def template():
         channels, beside, planes = geometry[CHANNELS], aside[CHANNELS], places[PLANES]
         left = 0
         while left < geometry[OUT_COLUMNS]:
-            enter_strip(work, geometry, state, left, identity)
-            enter_strip(work, aside, inside, left, identity)
+            enter_strip(work, geometry, state, left, 0, identity)
+            enter_strip(work, aside, inside, left, 0, identity)
             right, low, pixels = state[RIGHT], state[LOW], state[SIZE] // channels
             held = -1
             for part in range(first, last):
