@@ -376,7 +376,7 @@ def test_indices_that_are_wrong_show_in_the_difference(monkeypatch):
 
 def test_an_unknown_way_is_refused(cli):
     done = cli("bench", "--size", "8x9", "--also", "mask,colour", "--processes", 1)
-    assert (done.code, done.err) == (2, "error: --also must be some of mask, weights, indices, alpha, got 'colour'\n")
+    assert (done.code, done.err) == (2, "error: also must be some of mask, weights, indices, alpha, got 'colour'\n")
 
 
 def test_window_larger_than_the_input_is_refused_and_the_others_run():

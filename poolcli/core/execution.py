@@ -108,7 +108,7 @@ def _slab(
     values = _framed(x[these], kept, frames, low, high, 0)
     weights = outline.missing.weigh(values, weights)
     values = values.astype(dtypes.canonical(values.dtype), copy=False)
-    how = (outline.seed, weights, into, outline.rounding)
+    how = (outline.seed, weights, into, outline.rounding, outline.alpha)
     return Slab(values, plan, ready, first, last, low, plane, *how)
 
 

@@ -38,11 +38,20 @@ class Part(NamedTuple):
 
 
 class Strips(NamedTuple):
-    """What holds for all slabs: elements of the buffers, where each begins, and the phases of rows."""
+    """What holds for all slabs: bytes of the buffers, where each begins, and the phases of rows."""
 
     size: int
     offsets: tuple[int, ...]
     parts: tuple[Part, ...]
+
+
+class Ends(NamedTuple):
+    """Arrays of (planes, rows, columns, channels) that a kernel reads and writes."""
+
+    values: Array
+    weights: Array
+    out: Array
+    there: Array
 
 
 def mean(slab: Slab, values: Array, *, stored: bool = False) -> tuple[Array, Array] | None:
@@ -54,42 +63,66 @@ def mean(slab: Slab, values: Array, *, stored: bool = False) -> tuple[Array, Arr
     call = slab.ready.kernel(chosen)
     if call is None or chosen is None or slab.weights is None:
         return None
-    weights, axes, first, last, low = slab.weights, slab.plan.axes, slab.first, slab.last, slab.low
-    if len(axes) == 1:
-        values, weights, axes, first, last, low = values[:, None], weights[:, None], (ONE, *axes), 0, 1, 0
-    values, weights = _typed(values, weighing.TYPES), _typed(weights, weighing.WEIGHT_TYPES)
+    values, weights = _typed(values, weighing.TYPES), _typed(slab.weights, weighing.WEIGHT_TYPES)
     channels = values.shape[-1]
     beside = channels if channels < kernels.MANY else weights.shape[-1]  # the few of a pixel have weights each
-    strips = _strips(axes[0], axes[1], channels, beside, chosen.types[0])
     result = slab.into if stored and _storable(slab) else None
     result = np.empty((len(values), *slab.outs, channels)) if result is None else result
-    out = result if result.ndim == 4 else result[:, None]
-    there = np.empty((len(weights), *out.shape[1:3], beside), bool)
-    for part in strips.parts:
-        phase = part.phase
+    there = np.empty((len(weights), *slab.outs, beside), bool)
+    numbers = weighing.WEIGHT_TYPES.index(weights.dtype), weighing.TYPES.index(result.dtype)
+    _run(slab, call, chosen.types, Ends(values, weights, result, there), (*numbers, 0, 0, 0))
+    return result, there
+
+
+def seen(slab: Slab) -> Array | None:
+    """Return the mean of colours weighed by alpha, and of alpha, stored where it goes; None if no kernel can.
+
+    Where a window has no alpha colours have the plain mean.
+    """
+    x, inside = slab.x, all(axis.before == 0 and axis.span(axis.out - 1)[1] <= axis.length for axis in slab.plan.axes)
+    chosen = kernel(x.dtype, np.dtype(np.uint8), slab.plan) if inside and slab.weights is None else None
+    fits = x.dtype in weighing.TYPES[2:] and x.ndim == 4 and x.shape[-1] == 4 and slab.into is not None
+    call = slab.ready.kernel(chosen) if fits and _storable(slab) and slab.into.dtype == x.dtype else None
+    if call is None or chosen is None or slab.into is None:
+        return None
+    x, number = _typed(x, weighing.TYPES), weighing.TYPES.index(x.dtype)
+    narrow = x.dtype == np.uint8 and slab.plan.count * 255 < 2**16  # then float32 rounds as exact quotients do
+    ends = Ends(x, x[..., -1:], slab.into, np.empty((1, 1, 1, 1), bool))
+    _run(slab, call, chosen.types, ends, (0, number, 1, narrow, slab.plan.count))
+    return slab.into
+
+
+def _run(slab: Slab, call: Any, types: tuple[np.dtype[Any], ...], ends: Ends, numbers: tuple[int, ...]) -> None:
+    """Have a slab folded on its threads; *numbers* are the last of the kernel's places."""
+    axes, first, last, low = slab.plan.axes, slab.first, slab.last, slab.low
+    if len(axes) == 1:
+        ends, axes, first, last, low = Ends(*(array[:, None] for array in ends)), (ONE, *axes), 0, 1, 0
+    values, weights, out, there = ends
+    beside = there.shape[-1] if not numbers[2] else values.shape[-1]
+    strips = _strips(axes[0], axes[1], values.shape[-1], beside, types)
+
+    def arrays() -> tuple[Array, ...]:
+        return np.empty(strips.size, np.uint8), *np.empty((2, kernels.STATES), np.int64)
+
+    for phase, height, geometry, aside in strips.parts:
         begin, end = (-(-(o - phase.first) // phase.step) for o in (first, last))
-        if begin < end:
-            own, shares = (_places(array, axes[0].dilation, phase.offset - low) for array in (values, weights))
-            to = _places(out, phase.step, phase.first + begin * phase.step - first)
-            numbers = (weighing.TYPES.index(values.dtype), weighing.WEIGHT_TYPES.index(weights.dtype))
-            held = _places(there, phase.step, phase.first + begin * phase.step - first)
-            places = np.array([
-                *own[1:3], *shares[1:], weights.shape[-1], *to[1:3], *held[1:3], len(values), begin, end, part.height,
-                *numbers, weighing.TYPES.index(out.dtype),
-            ])  # fmt: skip
-            before = (*[own[0]] * 4, *[shares[0]] * 3, *[to[0]] * 4, held[0])
-            geometries = tuple(map(address, (part.geometry, part.aside, places)))
+        if begin >= end:
+            continue
+        x, w = (_places(array, axes[0].dilation, phase.offset - low) for array in (values, weights))
+        to, held = (_places(array, phase.step, phase.first + begin * phase.step - first) for array in (out, there))
+        kind = weighing.TYPES.index(values.dtype)
+        places = np.array([
+            *x[1:3], *w[1:], weights.shape[-1], *to[1:3], *held[1:3], len(values), begin, end, height, kind, *numbers
+        ])  # fmt: skip
+        before = (*[x[0]] * 4, *[w[0]] * 3, *[to[0]] * 4, held[0])
+        vectors = tuple(map(address, (geometry, aside, places)))
 
-            def work(buffer: int, state: int, inside: int, *these: int, told: Any = (before, geometries)) -> None:
-                at = [buffer + offset for offset in strips.offsets]
-                call(*told[0], *at, *told[1], state, inside, 0, 1, *these)
+        def work(buffer: int, *given: int, before: Any = before, vectors: Any = vectors) -> None:
+            at = [buffer + offset for offset in strips.offsets]
+            call(*before, *at, *vectors, *given[:2], 0, 1, *given[2:])
 
-            def arrays() -> tuple[Array, ...]:
-                return np.empty(strips.size, chosen.types[0]), *np.empty((2, kernels.STATES), np.int64)
-
-            many, seconds = len(values) * -(-(end - begin) // part.height), 1e-9 * values.size
-            units.share(work, arrays, many, seconds, slab.ready.threads)
-    return result, there if there.ndim == result.ndim else there[:, 0]
+        many = len(values) * -(-(end - begin) // height)
+        units.share(work, arrays, many, 1e-9 * values.size, slab.ready.threads)
 
 
 def chosen(slab: Slab, values: Array, blank: Any) -> Array:
@@ -111,7 +144,13 @@ def kernel(values: np.dtype[Any], weights: np.dtype[Any], plan: Plan) -> Kernel 
     if not plan.regular or plan.divisor != "valid" or len(plan.axes) > 2:
         return None
     exact = values == np.uint8 and weights.itemsize == 1 and plan.count < BYTES
-    return Kernel("weighing", (), (np.dtype(np.uint32 if exact else np.float64),))
+    types = (np.uint16, np.uint32) if exact else (np.float64, np.float64)  # of products, and of their sums
+    return Kernel("weighing", (), tuple(map(np.dtype, types)))
+
+
+def held(dtype: np.dtype[Any]) -> int:
+    """Return the bytes of each value as a kernel reads it."""
+    return dtype.itemsize if dtype in weighing.TYPES else 8
 
 
 def _typed(array: Array, types: tuple[np.dtype[Any], ...]) -> Array:
@@ -145,10 +184,11 @@ def _places(array: Array, dilation: int, offset: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=64)
-def _strips(rows: Axis, columns: Axis, channels: int, beside: int, dtype: np.dtype[Any]) -> Strips:
+def _strips(rows: Axis, columns: Axis, channels: int, beside: int, kinds: tuple[np.dtype[Any], ...]) -> Strips:
     from poolcli.core import bands, recipes  # the first loads llvmlite
 
-    types, fold = Arithmetic(dtype, dtype, dtype, dtype, "keep"), Fold("same", "add", "keep", "")
+    product, dtype = kinds
+    types, fold = Arithmetic(product, dtype, dtype, dtype, "keep"), Fold("same", "add", "keep", "")
     whole, across = rows.trimmed(), columns.trimmed()
     phases = list(whole.phases())
     suffixes = max((phase.axis.kernel + 1 for phase in phases if bands.block(phase.axis)), default=0)
@@ -158,14 +198,14 @@ def _strips(rows: Axis, columns: Axis, channels: int, beside: int, dtype: np.dty
     parts, most = [], 0
     for phase in phases:
         axis, grain = phase.axis, bands.block(phase.axis) or 1
-        fitting = (LIFTED // (width * dtype.itemsize) - axis.kernel) // axis.stride
+        fitting = (LIFTED // (width * product.itemsize) - axis.kernel) // axis.stride
         height = min(axis.out, max(grain, fitting // grain * grain))
         most = max(most, height, (height - 1) * axis.stride + axis.kernel)
-        place = ((0, width * dtype.itemsize, 0, 0), 0, axis.out, (1,))
+        place = ((0, width * product.itemsize, 0, 0), 0, axis.out, (1,))
         told = (bands.row_part(of, phase, 1, fields).geometry(*place) for of, fields in ((task, own), (other, aside)))
         parts.append(Part(phase, height, *told))
     rows_of = (most, most, kernels.SUFFIXES + suffixes, most, most)  # lifted, shares, work, sums, totals
     begins = np.cumsum([0, *rows_of]) * width * dtype.itemsize
     lifted, shares, work, sums, totals, size = begins.tolist()
     evens, odds = (work + row * width * dtype.itemsize for row in (kernels.EVENS, kernels.ODDS))
-    return Strips(size // dtype.itemsize, (lifted, shares, work, evens, odds, sums, totals), tuple(parts))
+    return Strips(size, (lifted, shares, work, evens, odds, sums, totals), tuple(parts))

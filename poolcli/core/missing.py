@@ -57,7 +57,7 @@ class Missing:
     @property
     def asked(self) -> bool:
         """Whether anything is missing, or asked for in its place."""
-        return self != Missing()
+        return self != PLAIN
 
     def weigh(self, x: Array, weights: Array | None) -> Array | None:
         """Return the weight of each element of *x* (bool where each counts once or not at all), or None for all one."""
@@ -196,3 +196,6 @@ def _empty(value: Any) -> float | str | None:
         return float(value)
     except (TypeError, ValueError):
         raise UsageError(f"empty must be nan, a number or error, got {value!r}") from None
+
+
+PLAIN = Missing()  # every element counts

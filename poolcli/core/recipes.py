@@ -148,7 +148,7 @@ def _weighed(kind: Fold, dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]
     byte = np.dtype(np.uint8)
     kernel = means.kernel(dtype, byte if dtype == byte else np.dtype(np.float64), plan)
     seconds = 3e-9 * prod(size) * prod(axis.length for axis in plan.axes)
-    return Recipe((), kind.step, gathered=() if kernel is None else (Gathering(kernel, seconds, 8),))
+    return Recipe((), kind.step, gathered=() if kernel is None else (Gathering(kernel, seconds, means.held(dtype)),))
 
 
 def gathering(kind: str, dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]) -> tuple[Gathering, ...]:

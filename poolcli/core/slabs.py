@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ class Slab:
         Of each element, broadcasting to x; bool where each counts once or not at all.
     into, rounding
         Where results go, of what type, and how they are converted to it.
+    alpha
+        Whether the last channel weighs the others in means.
     """
 
     x: Array
@@ -54,6 +56,7 @@ class Slab:
     weights: Array | None = None
     into: Array | None = None
     rounding: str = "even"
+    alpha: bool = False
 
     @property
     def outs(self) -> tuple[int, ...]:
@@ -114,6 +117,18 @@ class Slab:
         whole = values.dtype.kind in "biu" and values.dtype.itemsize < 8
         quotient: Array = np.divide(self.add(values if whole else values.astype(np.float64, copy=False)), self.divisor)
         return quotient
+
+    def seen(self) -> Array:
+        """Return the mean of colours weighed by alpha, plain where there is none of it, and the plain mean of alpha."""
+        found = means.seen(self)
+        if found is not None:
+            return found
+        plain, alpha = replace(self, alpha=False, into=None), self.x[..., -1:]
+        weights = alpha if self.weights is None else alpha * self.weights.astype(np.float64)
+        whole, weighed = plain.mean(self.x), replace(plain, weights=weights)
+        result = np.where(weighed.there, weighed.mean(self.x), whole)
+        result[..., -1:] = whole[..., -1:]
+        return result
 
     @cached_property
     def folded(self) -> tuple[Array, Array] | None:

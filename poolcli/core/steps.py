@@ -42,6 +42,8 @@ def smallest(slab: Slab, _: Any) -> Array:
 
 
 def mean(slab: Slab, _: Any) -> Array:
+    if slab.alpha:
+        return slab.seen()
     return slab.mean(slab.x) if slab.folded is None else slab.folded[0]
 
 

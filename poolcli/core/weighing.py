@@ -11,6 +11,9 @@ import numpy as np
 from poolcli.core import kernels
 from poolcli.core.kernels import (
     CHANNELS,
+    COL_KERNEL,
+    COL_STEP,
+    COL_STRIDE,
     LEFT,
     LOW,
     OUT_COLUMNS,
@@ -36,8 +39,8 @@ from poolcli.core.kernels import (
 # output rows that are lifted for together; VALUES, WEIGHTS and RESULT: the numbers of types below
 (
     X_PLANE, X_ROW, W_PLANE, W_ROW, W_STEP, W_CHANNELS, OUT_PLANE, OUT_ROW, THERE_PLANE, THERE_ROW,
-    PLANES, FIRST, STOP, HEIGHT, VALUES, WEIGHTS, RESULT, FIELDS,
-) = range(18)  # fmt: skip
+    PLANES, FIRST, STOP, HEIGHT, VALUES, WEIGHTS, RESULT, ALPHA, NARROW, COUNT, FIELDS,
+) = range(21)  # fmt: skip
 
 TYPES = tuple(map(np.dtype, ("float32", "float64", "uint8", "uint16")))  # of values and results
 WEIGHT_TYPES = TYPES[:3]
@@ -100,6 +103,38 @@ def divide(out, to, sums, totals, a, channels, beside, n, whole):
                 out[o + e] = np.rint(mean) if whole != 0 else mean
 
 
+def weigh_by_alpha(lifted, to, x, at, n, identity):
+    """Lift *n* pixels of four channels, the last of which weighs the others."""
+    acc = type(identity)
+    for j in range(n):
+        alpha = acc(x[at + 4 * j + 3])
+        for e in range(4):
+            lifted[to + 4 * j + e] = alpha * acc(x[at + 4 * j + e] if e < 3 else 1)
+
+
+def divide_by_alpha(out, to, sums, a, n, count):
+    """Divide the sums of *n* such pixels, and those of alpha by the *count* of a window; its type is that of both."""
+    real = type(count)
+    for j in range(n):
+        alpha = real(sums[a + 4 * j + 3])
+        total = alpha if alpha != 0 else count
+        for e in range(4):
+            out[to + 4 * j + e] = np.rint(real(sums[a + 4 * j + e]) / (total if e < 3 else count))
+
+
+def show(out, to, x, at, sums, a, n, geometry, pitch, count):
+    """Give pixels without any alpha the plain mean of their colours."""
+    for j in range(n):
+        if sums[a + 4 * j + 3] == 0:
+            begin = at + 4 * j * geometry[COL_STRIDE]
+            for e in range(3):
+                total = 0.0
+                for r in range(geometry[ROW_KERNEL]):
+                    for c in range(geometry[COL_KERNEL]):
+                        total += np.float64(x[begin + r * pitch + c * geometry[COL_STEP] + e])
+                out[to + 4 * j + e] = np.rint(total / count)
+
+
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
@@ -115,16 +150,45 @@ def fold_lifted(x, out, work, evens, odds, geometry, state, o, stop, y, identity
         o += 1
 
 
-LOOPS = (*kernels.LOOPS, same, add, keep, never, take_weights, weigh, tell, divide, fold_lifted)
+def blend(x, out, lifted, work, evens, odds, sums, geometry, places, state, plane, o, stop, y, end, identity, one):
+    """Fold output rows [o, stop) of pixels whose last channel weighs the others, from input rows [y, end)."""
+    for r in range(y, end):
+        at = plane * places[X_PLANE] + r * places[X_ROW] + state[LOW] * 4
+        weigh_by_alpha(lifted, (r - y) * geometry[WIDTH], x, at, state[SIZE] // 4, identity)
+    fold_lifted(lifted, sums, work, evens, odds, geometry, state, o, stop, y, identity, one)
+    n, left = state[RIGHT] - state[LEFT], state[LEFT]
+    for row in range(o, stop):
+        to, a = plane * places[OUT_PLANE] + (row - places[FIRST]) * places[OUT_ROW] + left * 4, (row - o) * n * 4
+        if places[NARROW] != 0:
+            divide_by_alpha(out, to, sums, a, n, np.float32(places[COUNT]))
+        else:
+            divide_by_alpha(out, to, sums, a, n, np.float64(places[COUNT]))
+        at = row * geometry[ROW_STRIDE] * places[X_ROW] + left * geometry[COL_STRIDE] * 4  # all windows lie inside
+        show(out, to, x, plane * places[X_PLANE] + at, sums, a, n, geometry, places[X_ROW], places[COUNT])
+
+
+LOOPS = (
+    *(*kernels.LOOPS, same, add, keep, never, take_weights, weigh, tell, divide, fold_lifted),
+    *(weigh_by_alpha, divide_by_alpha, show, blend),
+)
 PARTS = kernels.PARTS
 
 
-def arguments(accumulator):
+def arguments(product, accumulator):
     """Return what the kernel's arguments are."""
     vector, buffer = Pointer(np.dtype(np.int64)), Pointer(accumulator)
     values, weights = map(Pointer, TYPES), map(Pointer, WEIGHT_TYPES)
     ends = accumulator, accumulator, np.dtype(np.int64), np.dtype(np.int64)
-    return (*values, *weights, *map(Pointer, TYPES), Pointer(TYPES[BYTE]), *[buffer] * 7, *[vector] * 5, *ends)
+    return (
+        *values,
+        *weights,
+        *map(Pointer, TYPES),
+        Pointer(TYPES[BYTE]),
+        *[Pointer(product)] * 2,
+        *[buffer] * 5,
+        *[vector] * 5,
+        *ends,
+    )
 
 
 def template():
@@ -151,6 +215,18 @@ def template():
                 y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
                 end = smaller((stop - 1 - o) * geometry[ROW_STRIDE] + geometry[ROW_KERNEL] + y, geometry[ROWS])
                 y = larger(y, 0)
+                if places[ALPHA] != 0:
+                    if places[VALUES] == BYTE:
+                        blend(
+                            x_byte, byte, lifted, work, evens, odds, sums, geometry, places, state,
+                            plane, o, stop, y, end, identity, one,
+                        )  # fmt: skip
+                    else:
+                        blend(
+                            x_word, word, lifted, work, evens, odds, sums, geometry, places, state,
+                            plane, o, stop, y, end, identity, one,
+                        )  # fmt: skip
+                    continue
                 if run != held:
                     held = -1 if places[W_PLANE] != 0 else run
                     for r in range(y, end):

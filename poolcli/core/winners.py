@@ -54,7 +54,7 @@ def find(slab: Slab, found: Array, values: Array | None = None, *, largest: bool
     call = slab.ready.kernel(chosen)
     if call is None or chosen is None:
         return False
-    if values is not None and (values.dtype != chosen.types[0] or not slab.there.all()):
+    if values is not None and (values.dtype != chosen.types[0] or any((each == 0).any() for each in slab.elements)):
         return False
     _find(slab, call, chosen, (found, values), largest=largest)
     return True

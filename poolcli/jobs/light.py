@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, methods, pooling
+from poolcli.core import dtypes, methods
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
             method: Method,
             *,
             dtype: np.dtype[Any] | None,
-            alpha: NDArray[Any] | None = None,
-            out: NDArray[Any] | None = None,
+            alpha: bool = False,
         ) -> Pooling:
-            """Return what pooling gave, weighed by *alpha*, and told where there is none of it ("lacking")."""
+            """Return what pooling gave; the last channel weighs the others if it is *alpha*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,8 @@ def pool(
     dtype, rounding = outline.dtype, outline.rounding
     if not (light.depth or light.linear or light.weighted):
         return run(pixels, method, dtype=dtype)
-    if direct and light.weighted and not (light.linear or light.depth):
-        return _seen(pixels, method, outline, run)
+    if direct and light.weighted and not (light.linear or light.depth) and _total(method) is not method:
+        return run(pixels, method, dtype=dtype, alpha=True)
     done = _colours(light, pixels, method, run)
     parts = [done.array]
     if light.alpha:
@@ -89,20 +88,6 @@ def pool(
 
 
 _FLOAT = np.dtype(np.float64)
-
-
-def _seen(pixels: NDArray[Any], method: Method, outline: Outline, run: Run) -> Pooling:
-    """Pool colours weighed by alpha; alpha itself, and colours of what is not seen, as they are.
-
-    All channels of a pixel are weighed, alpha for nothing: it takes twice as long to step over it.
-    """
-    alpha = pixels[:, :, -1:]
-    done = run(pixels, method, dtype=outline.dtype, alpha=alpha)
-    result, unseen = done.array, done.also["lacking"]
-    if unseen.any():
-        np.copyto(result, run(pixels, method, dtype=outline.dtype).array, where=unseen)
-    also = run(alpha, method, dtype=outline.dtype, out=result[:, :, -1:])
-    return replace(done, seconds=pooling.added(done.seconds, also.seconds))
 
 
 def _colours(light: Light, pixels: NDArray[Any], method: Method, run: Run) -> Pooling:

@@ -178,20 +178,15 @@ def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: 
         method: Method,
         *,
         dtype: np.dtype[Any] | None,
-        alpha: NDArray[Any] | None = None,
-        out: NDArray[Any] | None = None,
+        alpha: bool = False,
     ) -> Pooling:
         *unrounded, window = page.windows
         how: dict[str, Any] = {"engine": request.engine, "threads": threads, "ahead": ahead}
         for one in unrounded:
             pixels = pooling.run(pixels, method, one, layout=page.layout, **how).array
-        missing, told, weighs = page.outline.missing, also, weights.weights(request, pixels.shape, page.layout)
-        if alpha is not None:  # where there is none of it is told, and no error
-            missing, told = replace(missing, empty=0), (*also, "lacking")
-            weighs = alpha if weighs is None else alpha.astype("float64") * weighs
         return pooling.run(
-            pixels, method, window, layout=page.layout, dtype=dtype, rounding=request.rounding, out=out,
-            weights=weighs, missing=missing, also=told, **how,
+            pixels, method, window, layout=page.layout, dtype=dtype, rounding=request.rounding, alpha=alpha,
+            weights=weights.weights(request, pixels.shape, page.layout), missing=page.outline.missing, also=also, **how,
         )  # fmt: skip
 
     if request.strict and content.warnings:

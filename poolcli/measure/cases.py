@@ -103,15 +103,11 @@ class Case:
     @property
     def outline(self) -> Outline:
         """What pooling gives; `PoolError` when the window does not fit."""
-        return self.outline_as(None)
-
-    def outline_as(self, asked: str | None) -> Outline:
-        """Return what pooling gives as the dtype *asked* for."""
         from poolcli.core import dtypes, pooling  # bring NumPy, which help does without
 
-        size, target = self.size, None if asked is None else dtypes.named(asked)
+        size = self.size
         return pooling.outline(
-            size.shape, dtypes.named(size.dtype), method(self.method), self.window, layout=size.layout, asked=target
+            size.shape, dtypes.named(size.dtype), method(self.method), self.window, layout=size.layout
         )
 
     @property

@@ -9,10 +9,7 @@ import numpy as np
 
 from poolcli.core import pooling
 from poolcli.core.dtypes import named
-from poolcli.core.missing import Missing
 from poolcli.errors import UsageError
-from poolcli.jobs import light
-from poolcli.jobs.light import Light
 from poolcli.jobs.request import method
 from poolcli.measure.calls import Call, Prepared, exact, touched
 
@@ -82,15 +79,8 @@ def _seen(array: Array, case: Case, how: dict[str, Any]) -> Prepared:
     opaque, plain = array.copy(), how["out"].copy()
     opaque[..., -1] = np.iinfo(array.dtype).max
     pooling.run(array, method(case.method), case.window, **how | {"out": plain})
-    places = {name: value for name, value in how.items() if name not in {"out", "dtype"}}
-
-    def run(pixels: Array, of: Any, *, dtype: Any, alpha: Array | None = None, out: Array | None = None) -> Any:
-        more = {} if alpha is None else {"weights": alpha, "missing": Missing(empty=0), "also": ("lacking",)}
-        return pooling.run(pixels, of, case.window, dtype=dtype, out=out, **places, **more)
-
-    lit = Light(8 * array.dtype.itemsize, alpha=True, weighted=True)
-    call = partial(light.pool, lit, opaque, method(case.method), case.outline_as(case.out.dtype), run, direct=True)
-    return Prepared(call, lambda done: np.concatenate([done.array[..., :-1], plain[..., -1:]], axis=-1))
+    call = partial(pooling.run, opaque, method(case.method), case.window, alpha=True, **how)
+    return Prepared(call, lambda _: np.concatenate([how["out"][..., :-1], plain[..., -1:]], axis=-1))
 
 
 def _has_alpha(case: Case) -> bool:
@@ -102,9 +92,7 @@ WAYS = {
     "mask": Way("a mask of all elements", lambda _: True, _masked),
     "weights": Way("weights for all channels", lambda _: True, _weighed),
     "indices": Way("where values stand, too", lambda case: method(case.method).extreme, _indexed),
-    "alpha": Way(
-        "colours weighed by alpha", lambda case: _has_alpha(case) and light.averages(method(case.method)), _seen
-    ),
+    "alpha": Way("colours weighed by alpha", lambda case: case.method == "avg" and _has_alpha(case), _seen),
 }
 
 
