@@ -342,6 +342,43 @@ def test_engines_are_contenders_of_one_case_and_the_first_is_the_reference():
     assert [timing.difference for timing in timings] == [None, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("case", "names"),
+    [
+        (small("max", (2, 8, 9), "CHW"), ["mask", "weights", "indices"]),
+        (small("min", (8, 9, 3), "HWC", Window(3, 2, 1), "uint8"), ["mask", "weights", "indices"]),
+        (small("avg", (8, 9, 4), "HWC", dtype="uint8"), ["mask", "weights", "alpha"]),
+        (small("l2", (8, 9, 4), "HWC", dtype="uint8"), ["mask", "weights"]),
+    ],
+)
+def test_ways_are_rows_beside_that_give_what_pooling_as_usual_gives(case, names):
+    timings = run(case, also=["mask", "weights", "indices", "alpha"])
+    assert [timing.contender for timing in timings[2:]] == [f"poolcli numpy {name}" for name in names]
+    assert {timing.status for timing in timings} == {"done"}
+    assert [timing.difference for timing in timings[1:]] == [0] * (1 + len(names))
+
+
+def test_indices_that_are_wrong_show_in_the_difference(monkeypatch):
+    from poolcli.core import pooling
+
+    plain = pooling.run
+
+    def wrong(*arguments, **options):
+        done = plain(*arguments, **options)
+        if "indices" in done.also:
+            done.also["indices"][0, 0] ^= 1
+        return done
+
+    monkeypatch.setattr(pooling, "run", wrong)
+    timings = run(small(), also=["indices"])
+    assert [timing.difference > 0 for timing in timings[1:]] == [False, True]
+
+
+def test_an_unknown_way_is_refused(cli):
+    done = cli("bench", "--size", "8x9", "--also", "mask,colour", "--processes", 1)
+    assert (done.code, done.err) == (2, "error: also must be some of mask, weights, indices, alpha, got 'colour'\n")
+
+
 def test_window_larger_than_the_input_is_refused_and_the_others_run():
     found = list(bench.run([small(window=Window(10)), small()], engines=["numpy"], rules=RULES))
     (refused,) = found[0]

@@ -9,10 +9,10 @@ import tifffile
 from cases import METHOD_CASES, sample
 from hypothesis import given
 from hypothesis import strategies as st
-from test_views import trials, views
+from test_views import trials, views, windows
 
 import poolcli
-from poolcli.core import arrays, execution
+from poolcli.core import arrays, execution, means
 from poolcli.errors import InputError, UsageError
 
 EMPTY = -7  # stands for windows without a valid element
@@ -404,6 +404,73 @@ def test_views_slabs_and_bands_change_nothing_about_weights(data):
         patch.setattr(execution, "SLAB", data.draw(st.integers(1, x.size)))
         patch.setattr(arrays, "BAND", data.draw(st.integers(1, 2 * x.size)))
         np.testing.assert_array_equal(poolcli.pool(x, method, **options, **{kind: weights}), expected)
+
+
+def small_pieces(patch, data, size):
+    """Have work parted into small slabs, bands and runs of rows."""
+    patch.setattr(execution, "SLAB", data.draw(st.integers(1, 8 * size)))
+    patch.setattr(execution, "LEAST", 1)
+    patch.setattr(means, "LIFTED", data.draw(st.integers(1, 2**12)))
+    patch.setattr("poolcli.core.threads.ALONE", 0)
+    means._strips.cache_clear()  # noqa: SLF001 -- it knows the other size
+
+
+@trials(150)
+@given(st.data())
+def test_compiled_weighted_means_are_numpys_for_any_view_window_and_piece(data):
+    layout = data.draw(st.sampled_from(("HW", "CHW", "HWC", "NHWC", "NTC", "NDHW")))
+    shape = tuple(data.draw(st.integers(1, 4) if letter in "NC" else st.integers(3, 14)) for letter in layout)
+    pooled = tuple(length for letter, length in zip(layout, shape, strict=True) if letter not in "NC")
+    dtype = data.draw(st.sampled_from(("float32", "float64", ">f4", "uint8", "uint16", ">i2")))
+    x, _ = data.draw(views(dtype, shape))
+    over = data.draw(st.sampled_from(("all", "pooled", "pixels")))
+    many = {"all": shape, "pooled": pooled, "pixels": (*shape[:-1], 1) if layout[-1] == "C" else shape}[over]
+    weights, _ = data.draw(views("uint8", many))
+    kind = data.draw(st.sampled_from(("bool", "uint8", "float32", "float64")))
+    weights = weights > 100 if kind == "bool" else (weights % 4).astype(kind)
+    if kind.startswith("float"):
+        weights = (weights * data.draw(st.sampled_from((1, 0.1)))).astype(kind)
+    options = data.draw(windows(pooled)) | {"layout": layout, "empty": 0}
+    options["mask" if kind == "bool" else "weights"] = weights
+    options["dtype"] = data.draw(st.sampled_from((None, "float64", "float32", "same")))
+    if options["dtype"] == "same":
+        options["dtype"] = x.dtype.newbyteorder("=")
+    expected = poolcli.pool(np.ascontiguousarray(x), "avg", engine="numpy", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        small_pieces(patch, data, x.size)
+        for threads in (1, 2, 7):
+            found = poolcli.pool(x, "avg", engine="numba", threads=threads, **options)
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("weights", ["mask", "weights", "plane"])
+@pytest.mark.parametrize("method", ["avg", "max", "min"])
+def test_what_weighs_nothing_has_no_say_even_if_it_is_nan_or_infinite(method, weights):
+    w = weights_of(weights, (2, 40, 50), 1)
+    x = np.random.default_rng(2).normal(size=(2, 40, 50)).astype("float32")
+    hidden = np.broadcast_to(w == 0, x.shape)
+    spoiled = np.where(hidden, np.where(np.arange(50) % 2, np.nan, np.inf), x).astype("float32")
+    expected = poolcli.pool(x, method, 3, 2, weights=w, engine="numpy", empty=0)
+    for engine in ("numpy", "numba"):
+        np.testing.assert_array_equal(poolcli.pool(spoiled, method, 3, 2, weights=w, engine=engine, empty=0), expected)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weights_must_be_finite_and_not_negative(bad, dtype):
+    weights = np.ones((4, 4), dtype)
+    weights[2, 1] = bad
+    with pytest.raises(UsageError, match="weights must be finite and 0 or more"):
+        poolcli.pool(np.ones((4, 4)), "avg", weights=weights)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_weights_of_a_narrow_type_do_not_overflow_where_no_kernel_folds_them(dtype):
+    x, weights = np.full((4, 4), 200, "uint8"), np.full((4, 4), 201, dtype)
+    for method in ("avg", "l2", "lp:1", "median", "blur"):
+        for engine in ("numpy", "numba"):
+            np.testing.assert_allclose(poolcli.pool(x, method, 2, weights=weights, engine=engine), 200, 1e-12)
+    assert poolcli.pool(x, "sum", 2, weights=weights, dtype="float64")[0, 0] == 4 * 200 * 201
 
 
 # Arrays of other libraries, by stand-ins.

@@ -148,6 +148,18 @@ def test_both_memory_formats_of_torch_are_offered():
     assert list(names) == ["torch contiguous", "torch channels_last"]
 
 
+def test_indices_of_torch_are_offered_where_they_are_asked_for():
+    names = peers.offers(case_of(), peers.LIBRARIES.values(), ["indices", "mask"])
+    assert {name for name in names if name.endswith("indices")} == {
+        "torch contiguous indices",
+        "torch channels_last indices",
+    }
+    assert (
+        peers.offers(case_of(method="avg"), [peers.LIBRARIES["torch"]], ["indices"])["torch contiguous indices"]
+        == "no avg"
+    )
+
+
 @pytest.mark.parametrize(
     ("case", "name", "reason"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -25,6 +26,17 @@ PHOTO = sample((24, 30, 3), "uint8")
 def photo(tmp_path):
     poolcli.write(tmp_path / "photo.png", PHOTO)
     return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def piped(cli, monkeypatch):
+    """Run a command line with bytes on stdin."""
+
+    def call(data, *arguments):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return cli(*arguments)
+
+    return call
 
 
 def receipt(cli, name):
@@ -155,7 +167,13 @@ def test_a_receipt_holds_the_command(tmp_path):
 
 @pytest.mark.usefixtures("photo")
 @pytest.mark.parametrize(
-    "damage", [{"output": {}}, {"request": {"method": 3}}, {"request": {"window": {"kernel": {}}}}]
+    "damage",
+    [
+        {"output": {}},
+        {"output": {"format": "tigf", "level": 1}},
+        {"request": {"method": 3}},
+        {"request": {"window": {"kernel": {}}}},
+    ],
 )
 @pytest.mark.usefixtures("photo")
 def test_a_damaged_receipt_is_refused(cli, tmp_path, damage):
@@ -168,11 +186,56 @@ def test_a_damaged_receipt_is_refused(cli, tmp_path, damage):
 
 @pytest.mark.usefixtures("photo")
 def test_what_can_have_no_receipt_is_refused(cli, tmp_path):
-    done = cli("pool", "photo.png", "--receipt", "-o", "-", "-F", "png")
-    assert (done.code, "receipt must be of a file made of a file" in done.err) == (2, True)
+    for format_ in ("jpeg", "npy"):
+        done = cli("pool", "photo.png", "--receipt", "-o", "-", "-F", format_)
+        assert (done.code, done.out) == (2, b"")
+        assert f"receipt must be in what stdout is given, as PNG and TIFF hold one, got {format_}" in done.err
+    done = cli("pool", "photo.png", "--receipt", "--show")
+    assert done.code == 2
     (tmp_path / "small.npy.json").write_text("mine")
     assert cli("pool", "photo.png", "--receipt", "-o", "small.npy").code == 2
     assert not (tmp_path / "small.npy").exists()
     for name in ("photo.png", "missing.png"):
         assert cli("verify", name).code == 3
     assert "holds no receipt" in cli("verify", "photo.png").err
+
+
+@pytest.mark.parametrize("format_", ["png", "tiff"])
+def test_a_receipt_goes_through_pipes(cli, piped, tmp_path, photo, format_):
+    done = piped(photo.read_bytes(), "pool", "-", "-m", "avg", "-F", format_, "--receipt", "-o", "-")
+    assert done.code == 0, done.err
+    path = tmp_path / "piped"
+    path.write_bytes(done.out)
+    assert receipt(cli, "piped")["input"] == {"name": "-", "place": "-", "sha256": digest(photo)}
+    assert piped(photo.read_bytes(), "verify", "piped").code == 0
+    done = piped(b"another", "verify", "piped")
+    assert (done.code, "its SHA-256 differs" in done.err) == (6, True)
+    done = cli("pool", "photo.png", "-m", "avg", "-F", format_, "--receipt", "-o", "-")
+    path.write_bytes(done.out)
+    assert cli("verify", "piped").code == 0
+
+
+def test_what_stdout_is_given_tells_late_that_it_holds_no_receipt(piped, tmp_path):
+    np.save(tmp_path / "x.npy", PHOTO)
+    done = piped((tmp_path / "x.npy").read_bytes(), "pool", "-", "--layout", "HWC", "--receipt")
+    assert (done.code, done.out) == (2, b"")
+    assert "got npy" in done.err
+
+
+def test_every_output_of_a_batch_has_a_receipt(cli, tmp_path):
+    for name in ("a.png", "b.tiff", "deep/c.npy"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        poolcli.write(tmp_path / "in" / name, PHOTO)
+    command = ("batch", "in", "-o", "out", "-m", "max", "--layout", "HWC", "--receipt")
+    done = cli(*command)
+    assert done.code == 0, done.err
+    made = [tmp_path / "out" / name for name in ("a.png", "b.tiff", "deep/c.npy")]
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.json")) == ["c.npy.json"]
+    for path in made:
+        assert receipt(cli, path)["request"]["method"] == "max"
+    assert cli("verify", *made).code == 0
+    assert cli(*command).code == 0  # all is up to date
+    poolcli.write(tmp_path / "in" / "deep" / "c.npy", PHOTO[::-1], force=True)
+    assert cli("verify", made[2]).code == 6
+    assert cli(*command).code == 0
+    assert cli("verify", *made).code == 0

@@ -43,7 +43,7 @@ def batch(
     request: Asked,
     rules: Rules,
     settings: Settings,
-    output: Annotated[Output, "format", "exists"],
+    output: Annotated[Output, "format", "exists", "receipt"],
     talk: Annotated[Talk, "dry_run", "json", "quiet", "verbose", "debug"],
     sources: Annotated[list[str] | None, options.argument("SRC...", "Folders, and files.")] = None,
 ) -> int:
@@ -67,6 +67,10 @@ def batch(
         return batches.decided(planned, request, settings, histories, exists=output.exists), list(pruned)
 
     jobs, pruned = decide()
+    if output.receipt:
+        from poolcli.jobs import receipts
+
+        receipts.check(jobs)
     tally = Tally(jobs, ignored)
     _name_ignored(ignored, talk)
     if talk.dry_run:
@@ -77,7 +81,7 @@ def batch(
         memory.keep()
         jobs, pruned = decide()  # under the lock: another batch may have come first
         tally = Tally(jobs, ignored)
-        run = Batch(jobs, request, settings, kept)
+        run = Batch(jobs, request, settings, kept, report.command() if output.receipt else None)
         _deliver(run, tally, talk)
         for job in pruned if run.stopped is None else ():
             record = prune.remove(job, settings.output, request)

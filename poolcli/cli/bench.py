@@ -75,8 +75,7 @@ def _measured(asked: Asked, rules: Rules, talk: Talk, inputs: list[str]) -> Iter
     if asked.load is not None:
         yield _read(asked.load)
         return
-    command = " ".join(["poolcli", *map(shlex.quote, sys.argv[1:])])
-    machine, created = environment(), datetime.now(UTC).isoformat(timespec="seconds")
+    command, machine, created = report.command(), environment(), datetime.now(UTC).isoformat(timespec="seconds")
     if asked.processes != 1:
         runs: list[Results] = []
         for _ in report.track(range(asked.processes or 1), "processes", quiet=talk.quiet):
@@ -109,9 +108,9 @@ def _timed(
 ) -> Iterable[tuple[Timing, ...]]:
     """Return what times the cases of *grid* one after the other."""
     from poolcli.measure import bench as timing
-    from poolcli.measure import peers, stages
+    from poolcli.measure import peers, stages, ways
 
-    engines, chosen = asked.engine.split(","), peers.select(asked.peers)
+    engines, chosen, also = asked.engine.split(","), peers.select(asked.peers), ways.parsed(asked.also)
     if asked.phase == "e2e":
         return stages.timed(grid, engines[0], rules)
     for peer in chosen:
@@ -121,7 +120,7 @@ def _timed(
     def load(size: Size) -> Any:
         return arrays[size] if size in arrays else timing.noise(size, asked.seed)
 
-    return timing.run(grid, engines=engines, peers=chosen, rules=rules, load=load)
+    return timing.run(grid, engines=engines, peers=chosen, also=also, rules=rules, load=load)
 
 
 def _read(name: str) -> Results:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -124,7 +122,7 @@ def _compared(source: Content, name: str, asked: Compared, request: Request, *, 
         engine=request.engine,
         threads=request.threads,
         name=name,
-        command=shlex.join(["poolcli", *sys.argv[1:]]),
+        command=report.command(),
         track=partial(report.track, label="compared", quiet=quiet),
     )
 

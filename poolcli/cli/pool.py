@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,6 @@ from poolcli.cli.options import Talk
 from poolcli.errors import InputError, LimitError, PoolError, UsageError
 from poolcli.jobs.expect import Expect
 from poolcli.jobs.request import LAYOUTS, Output, Request
-from poolcli.media import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,13 +46,13 @@ def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None
         raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
     runner.check(request, jobs)
     _one_stdout(jobs, talk)
-    write = _writers(jobs, output, request)
+    ends = _ends(jobs, output, request)
     done, said = [], set[str]()
     for number, job in enumerate(jobs):
         if talk.dry_run or job.skip is not None:
             record, array = runner.planned(job, request), None
         else:
-            record, array = runner.run(job, request, ahead=len(jobs) - number, write=write[number])
+            record, array = runner.run(job, request, ahead=len(jobs) - number, **ends[number])
         if talk.show and array is not None and array.size > SHOWN:
             error = InputError(f"result must have up to {SHOWN} elements to be shown, got {array.size}")
             record = runner.failed(job, request, error)
@@ -93,15 +91,15 @@ def _jobs(inputs: list[str], output: Output, request: Request, *, writes: bool) 
     return [naming.Job(name, None, None) for name in inputs]
 
 
-def _writers(jobs: list[Job], output: Output, request: Request) -> list[Callable[..., int]]:
-    """Return what writes the output of each job."""
+def _ends(jobs: list[Job], output: Output, request: Request) -> list[dict[str, Callable[..., Any]]]:
+    """Return what reads and writes for each job, where that is not as usual."""
     if not output.receipt:
-        return [files.write] * len(jobs)
+        return [{}] * len(jobs)
     from poolcli.jobs import receipts
 
     receipts.check(jobs)
-    command = shlex.join(["poolcli", *sys.argv[1:]])
-    return [receipts.Writer(job, request, command) for job in jobs]
+    writers = [receipts.Writer(job, request, report.command()) for job in jobs]
+    return [{"read": writer.read, "write": writer} for writer in writers]
 
 
 def _compared(record: Record, array: NDArray[Any], wanted: Expect) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from itertools import zip_longest
 from math import prod
@@ -40,6 +41,11 @@ STAGES = {
 }
 TIMED = ("read", "decode", "pool", "encode", "write", "total")  # what starts the engine is said once
 SLOWEST = 20  # files that the timing table shows
+
+
+def command() -> str:
+    """Return the command that runs, as a shell takes it."""
+    return shlex.join(["poolcli", *sys.argv[1:]])
 
 
 def say(text: str) -> None:

@@ -10,13 +10,14 @@ import numpy as np
 from poolcli.core.kernels import Pointer
 
 # What *geometry* holds, in elements and output positions; `winners` fills it. VALUES: they are wanted, too; FIRST: the
-# index of the first element of x in its plane. Where a name ends in AT begins a list: the offsets of each output's rows
-# (-1: there is none), phases, and where the pixels of each column of a window are taken to.
+# index of the first element of x in its plane; NUMBERED: marks are numbers of taps, too narrow for places. Where a name
+# ends in AT begins a list: the offsets of each output's rows (-1: there is none), phases, and where the pixels of each
+# column of a window are taken to.
 (
     X_PLANE, OUT_PLANE, OUT_ROW, OUTS, ROW_TAPS, CHANNELS, COLUMNS, COL_TAPS, COL_STRIDE, COL_STEP, COL_BEFORE,
-    OUT_COLUMNS, INNER, INNER_END, TILE, GRAIN, BEST, LARGEST, VALUES, FIRST, PHASES,
+    OUT_COLUMNS, INNER, INNER_END, TILE, GRAIN, BEST, LARGEST, VALUES, FIRST, NUMBERED, PHASES,
     ROWS_AT, PHASES_AT, TAPS_AT, FIELDS,
-) = range(25)  # fmt: skip
+) = range(26)  # fmt: skip
 
 PHASE, PIXELS, TO, PHASE_FIELDS = range(4)
 
@@ -83,6 +84,11 @@ def put_marks(out, to, marks, ramp, index, n):
         out[to + j] = index + marks[j] + ramp[j]
 
 
+def put_places(out, to, marks, ramp, places, index, n):
+    for j in range(n):
+        out[to + j] = index + places[marks[j]] + ramp[j]
+
+
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
@@ -121,42 +127,48 @@ def take_row(x, work, geometry, at, n):
         take(work, geometry[phase + TO] + paired * channels, x, begins, stride, channels, many)
 
 
-def find_together(x, out, values, work, marks, ramp, geometry, row_at, at, put, index, n):
+def find_together(x, out, values, work, marks, ramp, places, geometry, row_at, at, put, index, n):
     """Compare the elements of *n* windows side by side, whose first columns begin at *at* and count from *index*."""
-    channels, grain, top = geometry[CHANNELS], geometry[GRAIN], -1
+    channels, grain, top, numbered = geometry[CHANNELS], geometry[GRAIN], -1, geometry[NUMBERED] != 0
     size = (n * channels + grain - 1) // grain * grain  # past it nothing is used
     for r in range(geometry[ROW_TAPS]):
         row = geometry[row_at + r]
         if row >= 0:
             take_row(x, work, geometry, at + row, n)
             for c in range(geometry[COL_TAPS]):
-                tap = geometry[geometry[TAPS_AT] + c]
-                if top < 0:
-                    top = row
-                    start_row(work, geometry[BEST], marks, tap, 0, size)
+                tap, number = geometry[geometry[TAPS_AT] + c], r * geometry[COL_TAPS] + c
+                first = top < 0
+                top = row if first else top
+                place = (row - top) // channels + c * geometry[COL_STEP]
+                places[number] = place
+                mark = type(marks[0])(number if numbered else place)
+                if first:
+                    start_row(work, geometry[BEST], marks, tap, mark, size)
                 else:
-                    mark = (row - top) // channels + c * geometry[COL_STEP]
-                    keep(work, geometry[BEST], marks, tap, type(marks[0])(mark), geometry[LARGEST] != 0, size)
-    put_marks(out, put, marks, ramp, index + top // channels, n * channels)
+                    keep(work, geometry[BEST], marks, tap, mark, geometry[LARGEST] != 0, size)
+    if numbered:
+        put_places(out, put, marks, ramp, places, index + top // channels, n * channels)
+    else:
+        put_marks(out, put, marks, ramp, index + top // channels, n * channels)
     if geometry[VALUES] != 0:
         put_row(values, put, work, geometry[BEST], n * channels)
 
 
-LOOPS = (count_pixels, take, take_pairs, start_row, keep, put_marks, put_row)
+LOOPS = (count_pixels, take, take_pairs, start_row, keep, put_marks, put_places, put_row)
 PARTS = (find_singly, take_row, find_together)
 
 
 def arguments(value, mark):
     """Return what the kernel's arguments are, before its units."""
-    whole = np.dtype(np.int64)
-    marks = Pointer(mark)
-    return (Pointer(value), Pointer(whole), Pointer(value), Pointer(value), marks, marks, Pointer(whole))
+    whole, values = np.dtype(np.int64), Pointer(value)
+    places = Pointer(np.dtype(np.int32)), Pointer(whole), Pointer(whole)
+    return (values, Pointer(whole), values, values, Pointer(mark), *places)
 
 
 def template():
     """Return the kernel."""
 
-    def kernel(x, out, values, work, marks, ramp, geometry, first, last):
+    def kernel(x, out, values, work, marks, ramp, places, geometry, first, last):
         """Go through the units [first, last): outputs of all pooled axes but the last, of planes, counted through."""
         outs, taps, channels, stride = geometry[OUTS], geometry[ROW_TAPS], geometry[CHANNELS], geometry[COL_STRIDE]
         count_pixels(ramp, stride, channels, geometry[TILE])
@@ -176,7 +188,7 @@ def template():
                 n = min(right - left, geometry[TILE])
                 column = left * stride - geometry[COL_BEFORE]
                 at, to, index = origin + column * channels, put + left * channels, geometry[FIRST] + column
-                find_together(x, out, values, work, marks, ramp, geometry, row_at, at, to, index, n)
+                find_together(x, out, values, work, marks, ramp, places, geometry, row_at, at, to, index, n)
                 left += n
             find_singly(x, out, values, geometry, row_at, origin, put, right, geometry[OUT_COLUMNS])
 

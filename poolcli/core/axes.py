@@ -136,6 +136,9 @@ class Axis:
             yield Phase(first, apart, offset, Axis(length, self.kernel, self.stride // shared, 1, padded, 0, out))
 
 
+ONE = Axis(1, 1, 1, 1, 0, 0, 1)  # rows of a sequence
+
+
 @dataclass(frozen=True, slots=True)
 class Spans(Axis):
     """An axis whose windows are told one by one, by the ``[start, stop)`` of each output.

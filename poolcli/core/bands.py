@@ -32,7 +32,7 @@ STATE = 2 * LINE
 BUFFER = STATE + -(-8 * kernels.STATES // LINE) * LINE
 
 
-class _Told(NamedTuple):
+class Told(NamedTuple):
     """What a kernel is told of a call: the edges of bands, its geometry, and where that is."""
 
     edges: Array
@@ -40,7 +40,7 @@ class _Told(NamedTuple):
     at: int
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """One phase of rows.
 
     *told* returns what the kernel is told of a call: of the strides of its arrays in bytes, the first and last output
@@ -48,7 +48,7 @@ class _Rows(NamedTuple):
     """
 
     phase: Phase
-    told: Callable[..., _Told]
+    told: Callable[..., Told]
 
 
 def run(task: Task, most: int) -> Folder:
@@ -56,10 +56,10 @@ def run(task: Task, most: int) -> Folder:
     entry, types = compiled.kernel(task.kernel), task.types
     rows, columns = task.rows.trimmed(), task.columns.trimmed()
     phases = list(rows.phases())
-    suffixes = max((phase.axis.kernel + 1 for phase in phases if _block(phase.axis)), default=0)
-    tile, width = _strip(task, suffixes, columns)
-    fields = _columns(task, columns, tile, width)
-    parts = [_rows(task, phase, rows.dilation, fields) for phase in phases]
+    suffixes = max((phase.axis.kernel + 1 for phase in phases if block(phase.axis)), default=0)
+    tile, width = strip(task, suffixes, columns)
+    fields = column_fields(task, columns, tile, width)
+    parts = [row_part(task, phase, rows.dilation, fields) for phase in phases]
     each = task.compiled_seconds / (task.planes * task.rows.out)
     scalars = (
         compiled.word(arrays.identity(arrays.step(task), types.accumulator), types.accumulator),
@@ -94,12 +94,12 @@ def run(task: Task, most: int) -> Folder:
     return fold
 
 
-def _block(axis: Axis) -> int:
+def block(axis: Axis) -> int:
     """Return how many output rows share a table of suffixes; 0 where windows are folded row by row."""
     return -(-axis.kernel // axis.stride) if axis.kernel > kernels.DIRECT_ROWS + 2 * axis.stride else 0
 
 
-def _strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
+def strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
     """Return the output columns of a strip, and the elements of one of its work buffers.
 
     Strips share the columns that the windows at their edge reach: for 64 channels and 31 columns it is better to
@@ -113,7 +113,7 @@ def _strip(task: Task, suffixes: int, columns: Axis) -> tuple[int, int]:
     return tile, ((tile - 1) * columns.stride + columns.reach + 1) * task.channels
 
 
-def _columns(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
+def column_fields(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
     """Return the fields of the kernel's geometry that hold for every row: columns, partial windows, strips."""
     k, channels, stride, top = kernels, task.channels, axis.stride, 1 << (axis.kernel.bit_length() - 1)
     idempotent = arrays.step(task).idempotent
@@ -137,9 +137,9 @@ def _columns(task: Task, axis: Axis, tile: int, width: int) -> dict[int, int]:
     }  # fmt: skip
 
 
-def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _Rows:
+def row_part(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> Rows:
     """Return a phase of rows; at the end of its geometry stand the counts of columns and of rows."""
-    k, axis, block = kernels, phase.axis, _block(phase.axis)
+    k, axis, shared = kernels, phase.axis, block(phase.axis)
     runs = task.columns.runs(include_pad=task.include_pad)
     counts = arrays.divisors(task.rows, include_pad=task.include_pad)[phase.first :: phase.step]
     quads = (
@@ -149,14 +149,14 @@ def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _
     )
     fields = columns | {
         k.ROWS: axis.length, k.ROW_KERNEL: axis.kernel, k.ROW_STRIDE: axis.stride, k.ROW_BEFORE: axis.before,
-        k.BLOCK: block, k.QUADS: quads, k.ALL_OUTS: len(counts), k.RUNS: len(runs),
+        k.BLOCK: shared, k.QUADS: quads, k.ALL_OUTS: len(counts), k.RUNS: len(runs),
         k.RUN_STOPS: k.FIELDS, k.RUN_COUNTS: k.FIELDS + len(runs), k.ROW_COUNTS: k.FIELDS + 2 * len(runs),
     }  # fmt: skip
     across = [*(run.stop for run in runs), *(run.divisor for run in runs)]
     x_size, out_size = task.types.source.itemsize, task.types.result.itemsize
 
     @lru_cache(maxsize=8)  # building it takes longer than pooling something small
-    def told(strides: tuple[int, ...], begin: int, end: int, outer: tuple[int, ...], parted: tuple[int, int]) -> _Told:
+    def told(strides: tuple[int, ...], begin: int, end: int, outer: tuple[int, ...], parted: tuple[int, int]) -> Told:
         place = {
             k.X_PLANE: strides[0] // x_size, k.X_ROW: strides[1] // x_size * dilation,
             k.OUT_PLANE: strides[2] // out_size, k.OUT_ROW: strides[3] // out_size * phase.step,
@@ -164,9 +164,9 @@ def _rows(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -> _
         }  # fmt: skip
         vector = [(fields | place)[field] for field in range(k.FIELDS)]
         geometry = np.array([*vector, *across, *np.multiply.outer(outer, counts).ravel()])
-        return _Told(_edges(*parted, begin, end, block or 1), geometry, address(geometry))
+        return Told(_edges(*parted, begin, end, shared or 1), geometry, address(geometry))
 
-    return _Rows(phase, told)
+    return Rows(phase, told)
 
 
 def _edges(units: int, parts: int, begin: int, end: int, grain: int) -> Array:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import argmax, cache, exchanges, filters, histograms, kernels, machine, team
+from poolcli.core import argmax, cache, exchanges, filters, histograms, kernels, machine, masking, team, weighing
 from poolcli.core.kernels import Pointer
 from poolcli.core.threads import Entry, entry
 from poolcli.errors import warn_once
@@ -37,6 +37,8 @@ TEMPLATES: dict[str, Any] = {
     "filters": filters,
     "argmax": argmax,
     "team": team,
+    "masking": masking,
+    "weighing": weighing,
 }
 
 _compiling = threading.Lock()

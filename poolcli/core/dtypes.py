@@ -113,7 +113,10 @@ def arithmetic(fold: Fold, rule: Result, dtype: np.dtype[Any], target: np.dtype[
         source = _native(dtype, np.float32)
         return Arithmetic(source, source, source, source, fold.finish)
     source = _summed(dtype, count, squares=squares, mean=rule == "mean")
-    accumulator = float64 if needs == "float64" or source.kind == "f" else _accumulator(source, count, squares=squares)
+    accumulator = float64
+    if needs != "float64" and source.kind != "f":
+        many = max(count, 2**8 + 2) if rule == "sum" else count  # sums of bytes have one kernel, too
+        accumulator = _accumulator(source, many, squares=squares)
     if source.kind == "f":
         return Arithmetic(source, accumulator, float64, source if target == source else float64, fold.finish)
     if rule == "sum" and accumulator.kind != "f":
@@ -145,8 +148,12 @@ def _summed(dtype: np.dtype[Any], count: int, *, squares: bool, mean: bool) -> n
     source = _native(dtype, np.float64)
     if source == np.int8:
         return np.dtype(np.int16)
+    if squares and source == np.int16:
+        return np.dtype(np.float64)
     if mean and source.kind in "iu" and (source.itemsize == 8 or (source.itemsize == 4 and (squares or count < 2**21))):
         return np.dtype(np.float64)
+    if not mean and source.kind in "iu" and source.itemsize == 4:
+        return summed(source)
     return source
 
 

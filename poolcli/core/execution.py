@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, steps
+from poolcli.core import dtypes, steps, threads
 from poolcli.core.slabs import Slab, fold_axes
 from poolcli.core.winners import find, winners
 
@@ -29,6 +30,7 @@ ALSO = {"valid": np.int64, "lacking": bool, "indices": np.int64}
 # Bytes taken at a time where an input or a result must be converted: with four times as many most sums take 1.3 times
 # as long. Up to FEW times as many where slabs would read more than they give, for windows that reach far.
 SLAB, FEW = 2**22, 4
+LEAST = 2**16  # elements that are worth a slab of their own, for another thread
 
 
 def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
@@ -58,20 +60,33 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
     if lead == 0:
         x, y, lead, told = x[None], y[None], 1, {name: array[None] for name, array in told.items()}
         weights = None if weights is None else weights[None]
-    frames = _frames(plan)
-    for number, index in enumerate(np.ndindex(x.shape[: lead - 1])):
+    frames, planes = _frames(plan), x.shape[lead - 1]
+    slabs = [
+        (number * planes, index, slab)
+        for number, index in enumerate(np.ndindex(x.shape[: lead - 1]))
+        for slab in _slabs(planes, prod(x.shape[: lead - 1]), outline, ready)
+    ]
+    alone = replace(ready, threads=1) if len(slabs) > 1 else ready
+
+    def work(number: int) -> None:
+        before, index, where = slabs[number]
+        into = (*index, where[0], slice(*where[1:]))
         part = x[index], None if weights is None else weights[index]
-        for these, first, last in _slabs(len(part[0]), outline, ready):
-            plane = number * len(part[0]) + these.start
-            into = (*index, these, slice(first, last))
-            target = y[into][..., None] if y.ndim == lead + len(plan.axes) else y[into]
-            single = target.ndim == 2 + len(plan.axes)  # channels on one axis, as a slab has them
-            slab = _slab(outline, ready, part, frames, (these, first, last), plane, target if single else None)
-            pooled, lacking = _pooled(outline, slab, y.dtype)
-            if pooled is not slab.into:
-                y[into] = pooled.reshape(y[into].shape)
-            for name, array in told.items():
-                array[into] = _told(outline, slab, name, lacking).reshape(y[into].shape)
+        target = y[into][..., None] if y.ndim == lead + len(plan.axes) else y[into]
+        single = target.ndim == 2 + len(plan.axes)  # channels on one axis, as a slab has them
+        slab = _slab(outline, alone, part, frames, where, before + where[0].start, target if single else None)
+        _pool(outline, slab, y[into], {name: array[into] for name, array in told.items()})
+
+    threads.share(work, len(slabs), ready.threads)
+
+
+def _pool(outline: Outline, slab: Slab, target: Array, told: Mapping[str, Array]) -> None:
+    """Pool a slab into *target*, and write what is *told* of its windows."""
+    pooled, lacking = _pooled(outline, slab, target.dtype)
+    if pooled is not slab.into:
+        target[...] = pooled.reshape(target.shape)
+    for name, array in told.items():
+        array[...] = _told(outline, slab, name, lacking).reshape(target.shape)
 
 
 def _slab(
@@ -96,7 +111,7 @@ def _slab(
     weights = outline.missing.weigh(values, weights)
     values = values.astype(dtypes.canonical(values.dtype), copy=False)
     plane = plane if outline.planes is None else int(outline.planes[plane])
-    how = (outline.seed, weights, into, outline.rounding, outline.numbers)
+    how = (outline.seed, weights, into, outline.rounding, outline.numbers, outline.alpha)
     return Slab(values, plan, ready, first, last, low, plane, *how)
 
 
@@ -118,13 +133,18 @@ def _plain(array: Array, dtype: np.dtype[Any]) -> bool:
     return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
 
 
-def _slabs(planes: int, outline: Outline, ready: Ready) -> Iterator[tuple[slice, int, int]]:
-    """Part the work into planes and outputs [first, last) of the outermost axis, so that copies stay small."""
+def _slabs(planes: int, times: int, outline: Outline, ready: Ready) -> Iterator[tuple[slice, int, int]]:
+    """Part the work, which is done *times* over, into planes and outputs [first, last) of the outermost axis.
+
+    Copies stay small, and all threads have some.
+    """
     outermost, *inner = outline.plan.axes
     compiled = ready.choice.engine == "numba" and outline.recipe.gathered
     held = outline.recipe.gathered[0].held if compiled else 8 * outline.recipe.spread  # of each element
-    most = max(1, SLAB // held)
     width = prod(axis.length for axis in inner) * outline.channels
+    elements = times * planes * width * outermost.length
+    each = max(LEAST, -(-elements // (threads.PARTS * ready.threads))) if ready.threads > 1 else elements
+    most = max(1, min(SLAB // held, each))
     rows = max(most, min(FEW * most, FEW * outermost.reach * width)) // width
     height = max(1, (rows - outermost.reach) // outermost.stride) if inner else outermost.out
     together = max(1, most // (width * outermost.length))
@@ -143,8 +163,11 @@ def _pooled(outline: Outline, slab: Slab, dtype: np.dtype[Any]) -> tuple[Array, 
         else:
             pooled = getattr(steps, recipe.step)(slab, recipe.value)
             if slab.weights is not None or missing.asked:
-                lacking = missing.lacking(slab.valid, slab.touched) | np.ma.getmaskarray(pooled)
-                pooled = missing.fill(np.ma.getdata(pooled), lacking, dtype.kind)
+                any_will_do = missing.min_valid in {0, 1}
+                lacking = ~slab.there if any_will_do else missing.lacking(slab.valid, slab.touched)
+                if isinstance(pooled, np.ma.MaskedArray):
+                    lacking, pooled = lacking | np.ma.getmaskarray(pooled), np.ma.getdata(pooled)
+                pooled = missing.fill(pooled, lacking, dtype.kind)
     return dtypes.convert(pooled, dtype, outline.rounding), lacking
 
 

@@ -56,9 +56,9 @@ FOLDED, PREFIX, TAIL, SPARE, EVENS, ODDS, SUFFIXES = 0, 1, 2, 3, 6, 7, 8
 
 # What *state* holds: the strip of columns, the block of rows that is open, and where the column pass left off.
 (
-    LEFT, RIGHT, LOW, INTO, SIZE, SPAN, WINDOWS, INSIDE,
+    LEFT, RIGHT, LOW, INTO, SIZE, SPAN, WINDOWS, PAIRS, INSIDE,
     OPEN, PLANE, HEAD, REACHED, INNER, END, SOURCE, LOWER, STATES,
-) = range(17)  # fmt: skip
+) = range(18)  # fmt: skip
 
 WHOLE, HALVES, SPLIT, PICKED = range(4)  # ways to CLOSE: as it is, in pairs, parted in two, or every stride-th pixel
 
@@ -422,7 +422,7 @@ def fold_rows(lift, combine, work, x, origin, geometry, state, o, identity):
     if left <= 0:
         fill(work, into, identity, n)
         return
-    paired = n >= PAIRED
+    paired = state[PAIRS] != 0
     taps = smaller(left, (3 if left == 3 else 2) if paired else 1)
     lift_rows(lift, combine, work, into, x, at, pitch, taps, identity, n)
     y, at = y + taps, at + taps * pitch
@@ -561,8 +561,11 @@ def every(source, a, evens, odds, stride, channels, many, n):
 # --- the template ------------------------------------------------------------------------------------------------
 
 
-def enter_strip(work, geometry, state, left, identity):
-    """Set *state* to the strip of output columns from *left* on and the input columns it reads; blank its buffer."""
+def enter_strip(work, geometry, state, left, paired, identity):
+    """Set *state* to the strip of output columns from *left* on and the input columns it reads; blank its buffer.
+
+    Rows of at least *paired* elements are read several at once.
+    """
     channels, stride, columns = geometry[CHANNELS], geometry[COL_STRIDE], geometry[COLUMNS]
     right = smaller(left + geometry[TILE], geometry[OUT_COLUMNS])
     start = left * stride - geometry[COL_BEFORE]
@@ -572,16 +575,40 @@ def enter_strip(work, geometry, state, left, identity):
     high = larger(low, smaller(start + span // channels, columns))
     state[LEFT], state[RIGHT], state[LOW], state[WINDOWS], state[SPAN] = left, right, low, many, span
     state[INTO], state[SIZE] = (low - start) * channels, (high - low) * channels
-    state[INSIDE] = start >= 0 and start + span // channels <= columns and state[SIZE] >= PAIRED
+    state[PAIRS] = state[SIZE] >= paired
+    state[INSIDE] = start >= 0 and start + span // channels <= columns and state[SIZE] >= paired
     state[OPEN] = 0
     fill(work, 0, identity, span)
+
+
+def fold_unit(
+    lift, combine, finish, applies, x, out, work, evens, odds, geometry, state, plane, o, origin, put, identity, one
+):  # fmt: skip
+    """Fold the windows of output row *o* of a *plane* in the strip: from rows counted from *origin*, to row *put*."""
+    closing, channels, left = type(one), geometry[CHANNELS], state[LEFT]
+    row_count = geometry[geometry[ROW_COUNTS] + plane % geometry[OUTER] * geometry[ALL_OUTS] + o]
+    y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
+    if geometry[QUADS] and state[INSIDE] and y >= 0 and y + 1 < geometry[ROWS]:
+        count = closing(larger(row_count * geometry[geometry[RUN_COUNTS]], 1))
+        at, to, n = origin + y * geometry[X_ROW], put + left * channels, state[RIGHT] - left
+        close_quads(
+            lift, combine, finish, out, to, x, at, geometry[X_ROW], channels, n,
+            identity, count, closing(one / count), applies(count),
+        )  # fmt: skip
+        return
+    if geometry[BLOCK]:
+        fold_block(lift, combine, work, x, origin, geometry, state, plane, o, identity)
+    else:
+        fold_rows(lift, combine, work, x, origin, geometry, state, o, identity)
+    fold_columns(combine, work, geometry, state)
+    close_row(combine, finish, applies, out, put, work, evens, odds, geometry, state, row_count, identity, one)
 
 
 LOOPS = (
     *(fill, lift_rows, merge_rows, suffix_row, merge, split, pick, close, close_halves, close_quads),
     *(spare, larger, smaller, quotient),
 )
-PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pick_columns, close_row)
+PARTS = (enter_strip, fold_rows, open_block, fold_block, fold_columns, every, pick_columns, close_row, fold_unit)
 
 
 def arguments(source, accumulator, closing, result):
@@ -596,33 +623,17 @@ def template(lift, combine, finish, applies):
 
     def kernel(x, out, work, evens, odds, geometry, state, identity, one, first, last):
         """Fold the units [first, last): output rows of planes, counted through."""
-        closing, outs, channels = type(one), geometry[OUTS], geometry[CHANNELS]
-        left = 0
+        outs, left = geometry[OUTS], 0
         while left < geometry[OUT_COLUMNS]:
-            enter_strip(work, geometry, state, left, identity)
+            enter_strip(work, geometry, state, left, PAIRED, identity)
             for unit in range(first, last):
                 plane = unit // outs
                 o = unit - plane * outs
-                origin = plane * geometry[X_PLANE] + state[LOW] * channels
+                origin = plane * geometry[X_PLANE] + state[LOW] * geometry[CHANNELS]
                 put = plane * geometry[OUT_PLANE] + o * geometry[OUT_ROW]
-                o += geometry[FIRST_OUT]
-                row_count = geometry[geometry[ROW_COUNTS] + plane % geometry[OUTER] * geometry[ALL_OUTS] + o]
-                y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
-                if geometry[QUADS] and state[INSIDE] and y >= 0 and y + 1 < geometry[ROWS]:
-                    count = closing(larger(row_count * geometry[geometry[RUN_COUNTS]], 1))
-                    at, to, n = origin + y * geometry[X_ROW], put + left * channels, state[RIGHT] - left
-                    close_quads(
-                        lift, combine, finish, out, to, x, at, geometry[X_ROW], channels, n,
-                        identity, count, closing(one / count), applies(count),
-                    )  # fmt: skip
-                    continue
-                if geometry[BLOCK]:
-                    fold_block(lift, combine, work, x, origin, geometry, state, plane, o, identity)
-                else:
-                    fold_rows(lift, combine, work, x, origin, geometry, state, o, identity)
-                fold_columns(combine, work, geometry, state)
-                close_row(
-                    combine, finish, applies, out, put, work, evens, odds, geometry, state, row_count, identity, one
+                fold_unit(
+                    lift, combine, finish, applies, x, out, work, evens, odds, geometry, state,
+                    plane, geometry[FIRST_OUT] + o, origin, put, identity, one,
                 )  # fmt: skip
             left = state[RIGHT]
 

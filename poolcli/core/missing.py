@@ -57,7 +57,7 @@ class Missing:
     @property
     def asked(self) -> bool:
         """Whether anything is missing, or asked for in its place."""
-        return self != Missing()
+        return self != PLAIN
 
     def weigh(self, x: Array, weights: Array | None) -> Array | None:
         """Return the weight of each element of *x* (bool where each counts once or not at all), or None for all one."""
@@ -86,28 +86,32 @@ class Missing:
         return lacking
 
     def fill(self, result: Array, lacking: Array, kind: str) -> Array:
-        """Return *result* with what stands for windows *lacking* elements; *kind* is of the dtype it becomes."""
+        """Return *result* with what stands for windows *lacking* elements put in; *kind* is of the dtype it becomes."""
         import numpy as np
 
         if not lacking.any():
             return result
-        got = f"got {int(np.broadcast_to(lacking, result.shape).sum())} without"
-        if self.empty == "error":
-            raise InputError(f"windows must have enough valid elements, {got}", "empty=nan or a number stands for them")
-        value = float("nan") if self.empty is None else self.empty
-        if kind in "iub" and isnan(value):
+        value = float("nan") if self.empty in {None, "error"} else self.empty
+        refused = self.empty == "error"
+        if refused or (kind in "iub" and isnan(value)):
+            got = f"got {int(np.broadcast_to(lacking, result.shape).sum())} without"
+            if refused:
+                hint = "empty=nan or a number stands for them"
+                raise InputError(f"windows must have enough valid elements, {got}", hint)
             raise InputError(f"windows of integers must have valid elements, {got}", "empty=0 stands for them")
-        if result.dtype.kind in "iu" and value.is_integer():  # integers of 64 bits are no floats
-            low, high = np.iinfo(result.dtype).min, np.iinfo(result.dtype).max
-            result = result if low <= value <= high else result.astype(np.float64)
-            return np.where(lacking, result.dtype.type(value), result)
-        return np.where(lacking, value, result)
+        info = np.iinfo(result.dtype) if result.dtype.kind in "iu" else None
+        if result.dtype.kind != "f" and not (info and value.is_integer() and info.min <= value <= info.max):
+            result = result.astype(np.float64)
+        np.copyto(result, value, where=lacking, casting="unsafe")
+        return result
 
 
 def combined(
     weights: ArrayLike | None, mask: ArrayLike | None, shape: tuple[int, ...], pooled: tuple[int, ...] = ()
 ) -> Array | None:
     """Return *weights* where *mask* is not zero, as they broadcast to *shape*; bool if there is only a mask.
+
+    They are the arrays given, not copies, where that can be.
 
     An array with the lengths of the *pooled* axes alone is the same for all other axes.
 
@@ -132,12 +136,13 @@ def combined(
         except ValueError:
             raise UsageError(f"{name} must broadcast to the shape {shape}, got {array.shape}") from None
         if name == "mask":
-            found = array != 0
-        elif not (np.isfinite(array).all() and (array >= 0).all()):
+            found = array if array.dtype == bool else array != 0
+        elif array.size and not (array.min() >= 0 and array.max() < np.inf):
             raise UsageError("weights must be finite and 0 or more")
         else:
-            real = array.astype(np.float64)
-            found = real if found is None else real * found
+            fast = array.dtype in {np.dtype(np.uint8), np.dtype(np.float32)}  # what kernels take as it is
+            factors = array if fast else array.astype(np.float64, copy=False)
+            found = factors if found is None else factors * found
     return found
 
 
@@ -191,3 +196,6 @@ def _empty(value: Any) -> float | str | None:
         return float(value)
     except (TypeError, ValueError):
         raise UsageError(f"empty must be nan, a number or error, got {value!r}") from None
+
+
+PLAIN = Missing()  # every element counts

@@ -14,7 +14,7 @@ from poolcli.core import dtypes, engines, execution, guests, layouts, methods, p
 from poolcli.core import rules as rule_sets
 from poolcli.core.geometry import Window, one_of
 from poolcli.core.methods import Chain
-from poolcli.core.missing import Missing, combined
+from poolcli.core.missing import PLAIN, Missing, combined
 from poolcli.errors import UsageError, heard
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from poolcli.core.recipes import Recipe
 
     Array = NDArray[Any]
-
-PLAIN = Missing()  # every element counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +221,7 @@ class Outline:
     missing: Missing = field(default_factory=Missing)
     planes: Array | None = None
     numbers: tuple[int, Array] | None = None
+    alpha: bool = False
 
 
 @lru_cache(maxsize=64)  # parsing and planning take ten times as long as pooling something small
@@ -238,10 +237,11 @@ def outline(
     missing: Missing = PLAIN,
     weighed: bool = False,
     indexed: bool = False,
+    alpha: bool = False,
 ) -> Outline:
     """Return what pooling an array of *shape* and *dtype* would give; *asked* is the dtype wanted for the result.
 
-    *weighed*: there are weights. *indexed*: told is where results stand.
+    *weighed*: there are weights. *indexed*: told is where results stand. *alpha*: the last channel weighs the others.
     """
     one_of("rounding", rounding, tuple(dtypes.ROUNDINGS))
     resolved = layouts.resolve(layout, shape)
@@ -253,14 +253,16 @@ def outline(
     planes, channels = prod(ordered[: resolved.lead]), prod(ordered[resolved.lead + len(resolved.pooled) :])
     given = Given(shape, dtype, method, window, weighed or missing.asked)
     recipe = recipes.resolve(
-        method, dtype, target, plan, (planes, channels), rounding, weighed=given.weighed, indexed=indexed
-    )
+        method, dtype, target, plan, (planes, channels), rounding,
+        weighed=given.weighed or alpha, indexed=indexed,
+    )  # fmt: skip
     pooled = resolved.replaced(shape, plan.out)
     if method.parts:
         pooled = resolved.stacked(pooled, len(method.parts))
     seed = fitted.seed if isinstance(fitted.seed, int) else 0
     taps = steps.weights(method, plan)
-    return Outline(given, pooled, target, resolved, plan, recipe, channels, rounding, seed, taps, missing)
+    options: dict[str, Any] = {"missing": missing, "alpha": alpha}
+    return Outline(given, pooled, target, resolved, plan, recipe, channels, rounding, seed, taps, **options)
 
 
 def run(
@@ -275,20 +277,21 @@ def run(
     weights: Array | None = None,
     missing: Missing = PLAIN,
     also: tuple[str, ...] = (),
+    alpha: bool = False,
     engine: str = "auto",
     threads: int | None = None,
     ahead: int = 1,
 ) -> Pooling:
     """Pool *source* and say how.
 
-    *weights* are of `missing.combined`; *also* names what is told of each window, of `execution.ALSO`; *ahead* is as in
-    `engines.prepare`.
+    *weights* are of `missing.combined`; *alpha* is as in `outline`, for avg alone; *also* names what is told of each
+    window, of `execution.ALSO`; *ahead* is as in `engines.prepare`.
     """
     native = dtypes.supported(source.dtype)
     outlined = outline(
         source.shape, native, method, window,
         layout=layout, asked=dtype, rounding=rounding, missing=missing, weighed=weights is not None,
-        indexed="indices" in also,
+        indexed="indices" in also, alpha=alpha,
     )  # fmt: skip
     resolved, plan = outlined.layout, outlined.plan
     if "indices" in also:

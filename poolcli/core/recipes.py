@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, select, taps, winners
-from poolcli.core.axes import Axis, Plan
+from poolcli.core import dtypes, means, select, taps, winners
+from poolcli.core.axes import ONE, Axis, Plan
 from poolcli.core.kernels import NARROW, QUICK, Kernel
 from poolcli.core.methods import METHODS, Chain, Concat, Fold, Step
 
 if TYPE_CHECKING:
     from poolcli.core.dtypes import Arithmetic
     from poolcli.core.methods import Method
-
-ONE = Axis(1, 1, 1, 1, 0, 0, 1)  # rows of a sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +124,11 @@ def resolve(
     even = rounding == "even" or target.kind == "f" or method.result != "mean"
     if isinstance(kind, Fold) and plan.regular and isinstance(plan.divisor, str) and even and not weighed:
         types = dtypes.arithmetic(kind, method.result, dtype, target, plan.count)
-        own = winning(dtype, plan, size) if indexed else ()
+        own = winning(dtypes.canonical(dtype), plan, size) if indexed else ()
         return Recipe(tasks(kind, types, plan, *size), kind.step, fused=True, gathered=own)
     asked: list[Task] = []
+    if isinstance(kind, Fold) and plan.regular and weighed:
+        return _weighed(kind, dtypes.canonical(dtype), plan, size)
     if isinstance(kind, Step) and plan.regular:
         for combine in kind.combines:
             fold, float64 = Fold("same", combine, "keep", ""), dtypes.named("float64")
@@ -137,6 +137,18 @@ def resolve(
     spread = max(1, plan.taps * prod(plan.out) // prod(axis.length for axis in plan.axes)) if gathers else 1
     own = gathering(kind.gathers, dtypes.canonical(dtype), plan, size) if isinstance(kind, Step) else ()
     return Recipe(tuple(asked), kind.step, value=method.value, gathered=own, spread=spread)
+
+
+def _weighed(kind: Fold, dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]) -> Recipe:
+    """Return how a fold of elements that do not each count once is computed."""
+    if kind.combine != "add":
+        types = dtypes.arithmetic(kind, "same", dtype, dtype, plan.count)
+        own = Gathering(means.MASKING, 2e-9 * prod(size) * prod(axis.length for axis in plan.axes), dtype.itemsize)
+        return Recipe(tasks(replace(kind, step=""), types, plan, *size), kind.step, gathered=(own,))
+    byte = np.dtype(np.uint8)
+    kernel = means.kernel(dtype, byte if dtype == byte else np.dtype(np.float64), plan)
+    seconds = 3e-9 * prod(size) * prod(axis.length for axis in plan.axes)
+    return Recipe((), kind.step, gathered=() if kernel is None else (Gathering(kernel, seconds, means.held(dtype)),))
 
 
 def gathering(kind: str, dtype: np.dtype[Any], plan: Plan, size: tuple[int, int]) -> tuple[Gathering, ...]:
@@ -184,4 +196,6 @@ def kernels() -> list[Kernel]:
                     plan = Plan((ONE, axis))
                     recipe = resolve(method, dtype, target, plan, (1, 1), "even", indexed=method.extreme)
                     found |= {task.kernel: None for task in recipe.work}
+                    weighed = resolve(method, dtype, target, plan, (1, 1), "even", weighed=True)
+                    found |= {task.kernel: None for task in weighed.work}
     return list(found)

@@ -227,7 +227,7 @@ def _local(outlined: Outline, box: Box) -> Outline:
     planes, channels = (_numbers(outlined.shape, box, axes) for axes in (lead, last))
     recipe = recipes.resolve(
         given.method, given.dtype, outlined.dtype, plan, (len(planes), len(channels)), outlined.rounding,
-        weighed=given.weighed,
+        weighed=given.weighed or outlined.alpha,
     )  # fmt: skip
     numbers = prod(outlined.shape[axis] for axis in last), channels
     how: dict[str, Any] = {"recipe": recipe, "channels": len(channels), "planes": planes, "numbers": numbers}

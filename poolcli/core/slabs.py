@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import arrays, dtypes, kernels, recipes, taps
-from poolcli.core.axes import Spans
+from poolcli.core import arrays, dtypes, kernels, means, recipes, taps
+from poolcli.core.axes import ONE, Spans
 from poolcli.core.methods import Fold
 from poolcli.errors import InputError
 
@@ -42,6 +42,8 @@ class Slab:
         Where results go, of what type, and how they are converted to it.
     channels
         Where these are not all: how many the whole array has, and the numbers of these.
+    alpha
+        Whether the last channel weighs the others in means.
     """
 
     x: Array
@@ -56,6 +58,7 @@ class Slab:
     into: Array | None = None
     rounding: str = "even"
     channels: tuple[int, Array] | None = None
+    alpha: bool = False
 
     @property
     def outs(self) -> tuple[int, ...]:
@@ -76,7 +79,8 @@ class Slab:
         """Return *values* times their weights; what weighs nothing is zero, even if it is NaN or infinite."""
         if self.weights is None:
             return values
-        product = values * self.weights
+        once = self.weights.dtype == bool
+        product = values * (self.weights if once else self.weights.astype(np.float64, copy=False))
         if product.dtype.kind == "f":
             np.copyto(product, 0, where=self.weights == 0)
         return np.asarray(product)
@@ -85,7 +89,14 @@ class Slab:
         """Return *values*, the identity of *combine* in place of those that weigh nothing."""
         if self.weights is None:
             return values
-        return np.where(self.weights > 0, values, arrays.identity(getattr(kernels, combine), values.dtype))
+        blank = arrays.identity(getattr(kernels, combine), values.dtype)
+        return means.chosen(self, values, blank)
+
+    @cached_property
+    def weighs(self) -> Array:
+        """Whether each element weighs something, where there are weights."""
+        weights = np.asarray(self.weights)
+        return weights if weights.dtype == bool else np.asarray(weights > 0)
 
     # Folds.
 
@@ -103,8 +114,29 @@ class Slab:
 
     def mean(self, values: Array) -> Array:
         """Return the sum of *values* over each window by the plan's divisor."""
-        found: Array = np.divide(self.add(values), self.divisor)
-        return found
+        found = means.mean(self, values)
+        if found is not None:
+            return found[0]
+        whole = values.dtype.kind in "biu" and values.dtype.itemsize < 8
+        quotient: Array = np.divide(self.add(values if whole else values.astype(np.float64, copy=False)), self.divisor)
+        return quotient
+
+    def seen(self) -> Array:
+        """Return the mean of colours weighed by alpha, plain where there is none of it, and the plain mean of alpha."""
+        found = means.seen(self)
+        if found is not None:
+            return found
+        plain, alpha = replace(self, alpha=False, into=None), self.x[..., -1:]
+        weights = alpha if self.weights is None else alpha * self.weights.astype(np.float64)
+        whole, weighed = plain.mean(self.x), replace(plain, weights=weights)
+        result = np.where(weighed.there, weighed.mean(self.x), whole)
+        result[..., -1:] = whole[..., -1:]
+        return result
+
+    @cached_property
+    def folded(self) -> tuple[Array, Array] | None:
+        """Weighted means, where they go if they can be rounded so, and where there are any; if a kernel can."""
+        return means.mean(self, self.x, stored=True)
 
     def moments(self) -> Array:
         """Return the population variance of each window, of parts that are merged.
@@ -134,14 +166,10 @@ class Slab:
 
     def fold(self, combine: str, values: Array) -> Array:
         """Return *values*, of the shape of x but for its channels, folded over each window."""
-        step, channels = getattr(kernels, combine), values.shape[-1]
         if not self.plan.regular:
-            return self._fold_spans(step, values)
-        fold, dtype = Fold("same", combine, "keep", ""), np.dtype(values.dtype)
-        types = dtypes.arithmetic(fold, "sum", dtype, dtypes.summed(dtype), self.plan.count)
-        tasks = recipes.tasks(fold, types, self.plan, len(values), channels)
-        folders = [self.ready.folder(task) for task in tasks]
-        return fold_axes(self, tasks, folders, values, None)
+            return self._fold_spans(getattr(kernels, combine), values)
+        tasks = _tasks(combine, np.dtype(values.dtype), self.plan, len(values), values.shape[-1])
+        return fold_axes(self, tasks, [self.ready.folder(task) for task in tasks], values, None)
 
     def _fold_spans(self, step: Any, values: Array) -> Array:
         exact = values.dtype.kind == "f" or not step.additive
@@ -193,8 +221,11 @@ class Slab:
 
     @cached_property
     def there(self) -> Array:
-        """Whether a window holds any element."""
-        return self.valid > 0
+        """Whether a window holds any element that weighs something."""
+        if self.weights is None or not self.plan.regular:
+            return self.valid > 0
+        folded = vars(self).get("folded")
+        return self.fold("larger", self.weighs.view(np.uint8)) > 0 if folded is None else folded[1]
 
     @property
     def divisor(self) -> Array | float:
@@ -398,6 +429,14 @@ class Slab:
         return np.asarray(((x ^ x >> np.uint64(31)) >> np.uint64(11)) / 2.0**53)
 
 
+@lru_cache(maxsize=64)
+def _tasks(combine: str, dtype: np.dtype[Any], plan: Plan, planes: int, channels: int) -> tuple[recipes.Task, ...]:
+    """Return the tasks of a fold of values as they are."""
+    fold = Fold("same", combine, "keep", "")
+    types = dtypes.arithmetic(fold, "sum", dtype, dtypes.summed(dtype), plan.count)
+    return recipes.tasks(fold, types, plan, planes, channels)
+
+
 def _highest(dtype: np.dtype[Any]) -> Any:
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
@@ -419,8 +458,8 @@ def fold_axes(
         counts = arrays.divisors(axis, include_pad=slab.plan.divisor == "window")[first:stop]
         outer = tuple(np.multiply.outer(outer, counts).ravel().tolist())
         values, planes, low, first, stop = folded, planes * (stop - first), 0, 0, slab.plan.axes[number + 1].out
-    last, rows = tasks[-1], recipes.ONE if len(slab.plan.axes) == 1 else slab.plan.axes[-2]
-    if rows is recipes.ONE:
+    last, rows = tasks[-1], ONE if len(slab.plan.axes) == 1 else slab.plan.axes[-2]
+    if rows is ONE:
         low = first = 0
     width, out_width = (n * last.channels for n in (last.columns.length, last.columns.out))
     source, target = values.reshape(planes, -1, width), result.reshape(planes, -1, out_width)

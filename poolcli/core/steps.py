@@ -42,7 +42,9 @@ def smallest(slab: Slab, _: Any) -> Array:
 
 
 def mean(slab: Slab, _: Any) -> Array:
-    return slab.mean(slab.exact)
+    if slab.alpha:
+        return slab.seen()
+    return slab.mean(slab.x) if slab.folded is None else slab.folded[0]
 
 
 def total(slab: Slab, _: Any) -> Array:
@@ -170,7 +172,7 @@ def mixture(slab: Slab, share: float) -> Array:
 def blend(slab: Slab, share: Any, rest: Any) -> Array:
     """Return share * max + rest * mean; what has no share does not count, even where it is infinite."""
     high = np.where(np.equal(share, 0), 0, slab.larger(slab.real) * share)
-    middle = np.where(np.equal(rest, 0), 0, slab.mean(slab.exact) * rest)
+    middle = np.where(np.equal(rest, 0), 0, slab.mean(slab.x) * rest)
     return np.where(slab.there, high + middle, 0)
 
 

@@ -82,6 +82,31 @@ def run(entry: Entry, rows: int, size: int, seats: int, edges: NDArray[Any], sec
             team.lead(entry, rows, size, (seats, woken), edges, first, last)
 
 
+def share(work: Callable[[int], None], units: int, most: int) -> None:
+    """Call *work* with the number of each of so many *units*, on up to *most* threads, this one included.
+
+    What it raises first is raised here, and units that nobody has begun are left undone.
+    """
+    import numpy as np
+
+    raised: list[BaseException] = []
+
+    def safe(_: int, first: int, last: int) -> None:
+        try:
+            for unit in range(first, last):
+                if not raised:
+                    work(unit)
+        except BaseException as error:  # noqa: BLE001 -- C, which calls this, knows of none
+            raised.append(error)
+
+    if min(units, most) <= 1:
+        safe(0, 0, units)
+    else:
+        run(entry(safe), 0, 0, min(units, most), np.arange(units + 1), SLICE / 2)
+    if raised:
+        raise raised[0]
+
+
 class Spinning:
     """The threads of `team`."""
 

@@ -34,11 +34,17 @@ def rows(slab: Slab) -> Array:
 
 def share(entry: Entry, arrays: Callable[[], tuple[Array, ...]], units: int, seconds: float, most: int) -> None:
     """Share *units*, which take so many *seconds*, among *most* threads: each has *arrays* of its own."""
-    seats, parts = parted(units, seconds, most)
+    seats, _ = parted(units, seconds, most)
     held = [arrays() for _ in range(seats)]
-    rows = np.array([[address(array) for array in each] for each in held])
+    deal(entry, [[address(array) for array in each] for each in held], units, seconds, most)
+
+
+def deal(entry: Entry, rows: list[list[int]], units: int, seconds: float, most: int) -> None:
+    """Share *units* so, where each thread has arguments in a row of its own."""
+    seats, parts = parted(units, seconds, most)
+    words = np.array(rows)
     edges = np.array([units * part // parts for part in range(parts + 1)])
-    threads.run(entry, address(rows), rows.strides[0], seats, edges, seconds)
+    threads.run(entry, address(words), words.strides[0], seats, edges, seconds)
 
 
 def parted(units: int, seconds: float, most: int) -> tuple[int, int]:

@@ -26,12 +26,14 @@ def kernel(dtype: np.dtype[Any], plan: Plan) -> Kernel | None:
     """Return the kernel that finds extremes of a *dtype*, if one can."""
     if not plan.regular or prod(axis.length for axis in plan.axes) >= 2**31:
         return None
+    if dtype == np.uint8 and plan.taps <= 2**8:
+        return Kernel("argmax", (), (dtype, dtype))
     value = exact(dtype)
     return Kernel("argmax", (), (value, np.dtype(f"i{value.itemsize}")))  # marks as wide as values fill vectors alike
 
 
 def exact(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type that holds values of *dtype* exactly: a kernel takes seconds to compile, and there are three."""
+    """Return the type that holds values of *dtype* exactly: a kernel takes seconds to compile, and there are few."""
     if dtype.kind in "iu" and dtype.itemsize == 8:
         return np.dtype(np.int64)
     return np.dtype(np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64)
@@ -52,7 +54,7 @@ def find(slab: Slab, found: Array, values: Array | None = None, *, largest: bool
     call = slab.ready.kernel(chosen)
     if call is None or chosen is None:
         return False
-    if values is not None and (values.dtype != chosen.types[0] or not slab.there.all()):
+    if values is not None and (values.dtype != chosen.types[0] or any((each == 0).any() for each in slab.elements)):
         return False
     _find(slab, call, chosen, (found, values), largest=largest)
     return True
@@ -83,13 +85,13 @@ def _find(slab: Slab, call: Any, chosen: Kernel, into: tuple[Array, Array | None
     fields = fields | {
         k.X_PLANE: x[0].size, k.OUT_PLANE: len(rows) * row, k.OUT_ROW: row, k.OUTS: len(rows), k.ROWS_AT: rows,
         k.ROW_TAPS: rows.shape[1], k.LARGEST: largest, k.VALUES: values is not None,
-        k.FIRST: slab.low * prod(x.shape[2:-1]) if len(slab.outs) > 1 else 0,
+        k.FIRST: slab.low * prod(x.shape[2:-1]) if len(slab.outs) > 1 else 0, k.NUMBERED: mark == np.uint8,
     }  # fmt: skip
     geometry = units.vector(fields, k.FIELDS)
 
     def arrays() -> tuple[Array, ...]:
-        marks, ramp = np.empty((2, width), mark)
-        return x, found, x if values is None else values, np.empty(size, value), marks, ramp, geometry
+        marks, ramp, places = np.empty(width, mark), np.empty(width, np.int32), np.empty(slab.plan.taps, np.int64)
+        return x, found, x if values is None else values, np.empty(size, value), marks, ramp, places, geometry
 
     seconds = 3e-10 * found.size * slab.plan.taps
     units.share(call, arrays, len(x) * len(rows), seconds, slab.ready.threads)
@@ -101,7 +103,8 @@ def _strip(axis: Axis, channels: int, itemsize: int) -> tuple[int, int, dict[int
     k, steps = argmax, [tap * axis.dilation for tap in range(axis.kernel)]
     phases = sorted({step % axis.stride for step in steps})
     past, grain = steps[-1] // axis.stride, 128 // itemsize  # four vectors of 32 bytes
-    tile = max(256 // channels, CACHE // ((len(phases) + 1) * itemsize * channels) - past, 1)
+    held = (len(phases) + 2) * itemsize + 4  # bytes: phases, the best, its mark, and the ramp
+    tile = max(256 // channels, CACHE // (held * channels) - past, 1)
     tile = min(tile, axis.out)
     width = ((tile + past) * channels // grain + 2) * grain
     taken = [(p, max(s for s in steps if s % axis.stride == p) // axis.stride, i * width) for i, p in enumerate(phases)]

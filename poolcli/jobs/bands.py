@@ -133,7 +133,7 @@ def _pooled(
     request, outline = page.request, page.outline
     place = outline.given.shape
 
-    def run(pixels: Array, method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
+    def run(pixels: Array, method: Method, *, dtype: np.dtype[Any] | None, alpha: bool = False) -> Pooling:
         shape = (*place[:2], *pixels.shape[2:]) if page.found.header.picture else place
         if shape not in weighing:
             weighing[shape] = weights.weights(request, shape, page.layout)
@@ -141,14 +141,14 @@ def _pooled(
         whole = pooling.outline(
             shape, pixels.dtype.newbyteorder("="), method, page.windows[-1],
             layout=page.layout, asked=dtype, rounding=request.rounding, missing=outline.missing,
-            weighed=factors is not None,
+            weighed=factors is not None, alpha=alpha,
         )  # fmt: skip
         here = (*box[:2], *(slice(0, n) for n in whole.shape[2:])) if page.found.header.picture else box
         if factors is not None:
             factors = np.broadcast_to(factors, shape)[regions.reach(whole, here)]
         return regions.run(whole, pixels, here, engine=request.engine, threads=threads, weights=factors)
 
-    return light.pool(page.light, part, request.method, outline.dtype, request.rounding, run)
+    return light.pool(page.light, part, request.method, outline, run, direct=True)
 
 
 def assembled(page: Page, bands: Bands, threads: int | None) -> Pooling:

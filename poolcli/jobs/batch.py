@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poolcli.core.settings import setting, whole
 from poolcli.core.threads import usable_cpus
@@ -121,13 +121,19 @@ def _folders(jobs: Iterable[Job]) -> set[str]:
 
 
 class Batch:
-    """A batch under way: iterate for its records in the order of *jobs*; *kept* is the manifest, open."""
+    """A batch under way: iterate for its records in the order of *jobs*; *kept* is the manifest, open.
 
-    def __init__(self, jobs: Sequence[Job], request: Request, settings: Settings, kept: Manifest) -> None:
+    Outputs keep receipts of the *command* that is given.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], request: Request, settings: Settings, kept: Manifest, command: str | None = None
+    ) -> None:
         self.stopped: str | None = None  # why nothing new starts
         self._jobs = jobs
         self._request = replace(request, threads=request.threads or 1)
         self._settings = settings
+        self._command = command
         self._manifest = kept
         self._memory = Memory(request.max_memory)
         self._pool = ThreadPoolExecutor(settings.jobs, "poolcli-batch")
@@ -197,9 +203,15 @@ class Batch:
         return record
 
     def _run(self, number: int, job: Job, ahead: int) -> Record:
-        admit, write = partial(self._memory.take, number), partial(self._write, job)
+        admit = partial(self._memory.take, number)
+        ends: dict[str, Callable[..., Any]] = {"write": partial(self._write, job)}
+        if self._command is not None:
+            from poolcli.jobs import receipts
+
+            writer = receipts.Writer(job, self._request, self._command, ends["write"])
+            ends = {"write": writer, "read": writer.read}
         try:
-            return runner.run(job, self._request, ahead=ahead, admit=admit, write=write)[0]
+            return runner.run(job, self._request, ahead=ahead, admit=admit, **ends)[0]
         except Dropped:
             raise
         except Exception as error:  # noqa: BLE001 -- one failure, even a bug, never stops the rest
@@ -216,7 +228,7 @@ class Batch:
                 overwrite=overwrite,
                 durable=self._settings.durable,
                 mark=self._manifest.mark,
-                ready=partial(self._ready, job),
+                ready=partial(self._ready, job) if name == job.output else None,
             )
         except OutputError as error:
             if error.hint is None:

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from poolcli.core.methods import Method
-    from poolcli.core.pooling import Pooling
+    from poolcli.core.pooling import Outline, Pooling
 
     class Run(Protocol):
         """`pooling.run` for one window."""
 
-        def __call__(self, pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
-            """Return what pooling gave."""
+        def __call__(
+            self,
+            pixels: NDArray[Any],
+            method: Method,
+            *,
+            dtype: np.dtype[Any] | None,
+            alpha: bool = False,
+        ) -> Pooling:
+            """Return what pooling gave; the last channel weighs the others if it is *alpha*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +67,18 @@ def averages(method: Method) -> bool:
     return getattr(method.recipe, "step", None) in {"mean", "blur"}
 
 
-def pool(light: Light, pixels: NDArray[Any], method: Method, dtype: np.dtype[Any], rounding: str, run: Run) -> Pooling:
-    """Return what *run* gives for *pixels* understood as *light*; each number of the result is rounded once."""
+def pool(
+    light: Light, pixels: NDArray[Any], method: Method, outline: Outline, run: Run, *, direct: bool = False
+) -> Pooling:
+    """Return what *run* gives for *pixels* understood as *light*; each number of the result is rounded once.
+
+    *direct*: one window is all that it pools by, and nothing else is told of it.
+    """
+    dtype, rounding = outline.dtype, outline.rounding
     if not (light.depth or light.linear or light.weighted):
         return run(pixels, method, dtype=dtype)
+    if direct and light.weighted and not (light.linear or light.depth) and _total(method) is not method:
+        return run(pixels, method, dtype=dtype, alpha=True)
     done = _colours(light, pixels, method, run)
     parts = [done.array]
     if light.alpha:

@@ -175,17 +175,24 @@ def pooled(page: Page, threads: int | None, watch: Stopwatch, ahead: int, also: 
     if request.strict and content.warnings:
         raise InputError(content.warnings[0])
 
-    def run(pixels: NDArray[Any], method: Method, *, dtype: np.dtype[Any] | None) -> Pooling:
+    def run(
+        pixels: NDArray[Any],
+        method: Method,
+        *,
+        dtype: np.dtype[Any] | None,
+        alpha: bool = False,
+    ) -> Pooling:
         *unrounded, window = page.windows
         how: dict[str, Any] = {"engine": request.engine, "threads": threads, "ahead": ahead}
         for one in unrounded:
             pixels = pooling.run(pixels, method, one, layout=page.layout, **how).array
         return pooling.run(
-            pixels, method, window, layout=page.layout, dtype=dtype, rounding=request.rounding,
+            pixels, method, window, layout=page.layout, dtype=dtype, rounding=request.rounding, alpha=alpha,
             weights=weights.weights(request, pixels.shape, page.layout), missing=page.outline.missing, also=also, **how,
         )  # fmt: skip
 
-    done = light.pool(page.light, content.pixels, request.method, page.outline.dtype, request.rounding, run)
+    direct = len(page.windows) == 1 and not also
+    done = light.pool(page.light, content.pixels, request.method, page.outline, run, direct=direct)
     watch.add(done.seconds)
     return finished(page, done, content.warnings)
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from poolcli.jobs.request import Request
 from poolcli.media import contents, files, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from poolcli.media.files import Product
 
@@ -31,38 +31,57 @@ SIDES = ("mask", "weights", "lengths")  # files that are read beside the input
 
 def check(jobs: Sequence[Job]) -> None:
     """Refuse outputs that no receipt can stay with, or whose receipt would replace a file."""
-    jobs = [job for job in jobs if job.skip is None]
     for job in jobs:
-        if job.input == "-" or job.output in {None, "-"}:
-            raise UsageError("receipt must be of a file made of a file, got -")
-    beside = [job for job in jobs if (job.format or formats.by_suffix(str(job.output))) not in contents.noting()]
-    for job in beside:
+        format_ = job.format or formats.by_suffix(str(job.output))
+        if job.skip is not None or format_ in contents.noting():
+            continue
+        if job.output is None:
+            raise UsageError("receipt must be of an output, got none")
+        if job.output == "-":
+            if format_ is not None:  # else it is told by the content
+                raise _placeless(format_.name)
+            continue
         place = _beside(str(job.output))
         naming.check([replace(job, output=place)], kinds="", twins="")
         if naming.found(place) is not None and not job.force:
             raise UsageError(f"{files.shown(place)}: output exists", "exists=overwrite")
 
 
+def _placeless(format_: str) -> UsageError:
+    more = "format=png or tiff, or output=FILE"
+    return UsageError(f"receipt must be in what stdout is given, as PNG and TIFF hold one, got {format_}", more)
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes outputs as `files.write` does, that of *job* with its receipt."""
+    """Reads and writes as `files` does, or *put*, and writes the output of *job* with its receipt."""
 
     job: Job
     request: Request
     command: str
+    put: Callable[..., int] = files.write
+    seen: dict[str, str] = field(default_factory=dict)  # hashes of what was read: stdin is read once
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file."""
+        data = files.read(name)
+        self.seen[name] = _hash(data)
+        return data
 
     def __call__(self, name: str, buffers: Product, **how: Any) -> int:
         """Write and return the number of bytes."""
         if name != self.job.output:
-            return files.write(name, buffers, **how)
+            return self.put(name, buffers, **how)
         if callable(buffers):
             raise LimitError("receipt must be of what is held in memory", "max_memory=")
         data = b"".join(buffers)
         text = json.dumps(self.receipt(data), allow_nan=False)
         noted = contents.noted(data, text)
+        if noted is None and name == "-":
+            raise _placeless(formats.sniff(data[:512]).name)
         if noted is None:
-            files.write(_beside(name), [text.encode() + b"\n"], **how)
-        return files.write(name, [noted or data], **how)
+            self.put(_beside(name), [text.encode() + b"\n"], **how)
+        return self.put(name, [noted or data], **how)
 
     def receipt(self, data: bytes) -> dict[str, Any]:
         """Return what the output *data*, still without it, was made of; paths start where the output is."""
@@ -75,13 +94,18 @@ class Writer:
             "command": self.command,
             "input": self._file(job.input),
             "beside": [self._file(name) for name in beside if name is not None],
-            "output": {"format": job.format and job.format.name, "level": job.level, "sha256": _hash(data)},
+            "output": {
+                "format": job.format and job.format.name,
+                "level": job.level,
+                "several": job.several,
+                "sha256": _hash(data),
+            },
             "request": {name: value for name, value in _plain(request).items() if name not in FREE},
         }
 
     def _file(self, name: str) -> dict[str, str]:
-        place = os.path.relpath(name, os.path.dirname(str(self.job.output)) or ".")
-        return {"name": name, "place": place, "sha256": _hash(files.read(name))}
+        place = name if name == "-" else os.path.relpath(name, os.path.dirname(str(self.job.output)) or ".")
+        return {"name": name, "place": place, "sha256": self.seen.get(name) or _hash(files.read(name))}
 
 
 def read(name: str, data: bytes | None = None) -> dict[str, Any] | None:
@@ -124,17 +148,23 @@ def verify(name: str, free: Request) -> None:
 
 def _again(receipt: dict[str, Any], name: str, free: Request) -> bytes:
     """Return the output *name* made again, without its receipt."""
-    places = {}
+    places, held = {}, {}
     for one in (receipt["input"], *receipt["beside"]):
-        places[one["name"]] = place = os.path.join(os.path.dirname(name), one["place"])
-        if _hash(_read(place)) != one["sha256"]:
+        from_stdin = one["place"] == "-"
+        places[one["name"]] = place = "-" if from_stdin else os.path.join(os.path.dirname(name), one["place"])
+        held[place] = _read(place)
+        if _hash(held[place]) != one["sha256"]:
             raise DifferenceError(f"{files.shown(place)} must be what it was, but its SHA-256 differs")
     asked, output = receipt["request"], receipt["output"]
     moved = {side: places.get(asked[side]) for side in SIDES} | {side: getattr(free, side) for side in FREE}
     method, colon, value = asked["method"].partition(":")
     moved["method"] = method + colon + places.get(value, value)
-    format_ = None if output["format"] is None else formats.by_name(output["format"])
-    job = Job(places[receipt["input"]["name"]], name, format_, level=output["level"])
+    try:
+        format_ = None if output["format"] is None else formats.by_name(output["format"])
+        request = _restored(Request, asked | moved)
+    except UsageError as error:  # nobody has asked for it so
+        raise ValueError(error.message) from error
+    job = Job(places[receipt["input"]["name"]], name, format_, level=output["level"], several=output["several"])
     made: list[bytes] = []
 
     def keep(_: str, buffers: Product, **__: Any) -> int:
@@ -146,7 +176,7 @@ def _again(receipt: dict[str, Any], name: str, free: Request) -> bytes:
         made.append(held.getvalue())
         return len(made[-1])
 
-    record, _ = runner.run(job, _restored(Request, asked | moved), write=keep)
+    record, _ = runner.run(job, request, write=keep, read=held.__getitem__)
     if record.error is not None:
         raise record.error
     return made[0]

@@ -116,6 +116,7 @@ def run(
     ahead: int = 1,
     admit: Callable[[int], bool] | None = None,
     write: Callable[..., int] = files.write,
+    read: Callable[[str], bytes] = files.read,
 ) -> tuple[Record, NDArray[Any] | None]:
     """Do one job; whatever goes wrong is in the record.
 
@@ -127,8 +128,8 @@ def run(
         Jobs that are known to follow, this one included: they decide whether starting an engine pays.
     admit
         Called with the bytes of memory that the job needs, before it decodes; whether it has all threads to itself.
-    write
-        What writes the output, called as `files.write` is.
+    write, read
+        What writes the output and reads the input, called as those of `files` are.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def run(
     watch = Stopwatch()
     array = None
     try:
-        prospect = _prospect(job, request, watch)
+        prospect = _prospect(job, request, watch, read)
         banded = prospect.bands is not None  # with all the room, and so alone
         if admit is not None and (admit(request.max_memory if banded else memory(prospect)) or banded):
             request = replace(request, threads=None)
@@ -161,7 +162,7 @@ def failed(job: Job, request: Request, error: PoolError) -> Record:
     return Record("failed", job, request, error=named)
 
 
-def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
+def _prospect(job: Job, request: Request, watch: Stopwatch, read: Callable[[str], bytes] = files.read) -> Prospect:
     """Look at the input and plan, refusing what the output's format cannot hold, and what memory cannot."""
     from poolcli.media import contents, parts
 
@@ -179,7 +180,7 @@ def _prospect(job: Job, request: Request, watch: Stopwatch) -> Prospect:
             why = f"{format_.name} is read as a whole"
             raise LimitError(f"memory must hold more than {size} bytes, the limit is {limit}: {why}", _way(format_))
         with watch.stage("read"):
-            data = files.read(job.input)
+            data = read(job.input)
         size = len(data)
         with watch.stage("decode"):
             found = contents.look(data, **how)

@@ -7,21 +7,19 @@ import sys
 import time
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from poolcli.core import pooling
-from poolcli.core.dtypes import named
 from poolcli.core.threads import PARTS, entry
 from poolcli.core.threads import run as deal
 from poolcli.errors import LimitError, PoolError
-from poolcli.jobs.request import method
-from poolcli.measure.calls import Call, Prepared, exact, touched
+from poolcli.measure.calls import Call, Prepared, touched
 from poolcli.measure.environment import free_memory
 from poolcli.measure.peers import offers
 from poolcli.measure.results import LIMIT, OURS, Timing
 from poolcli.measure.turns import Rules, failure, interleave
+from poolcli.measure.ways import WAYS, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,35 +58,19 @@ def run(
     *,
     engines: Sequence[str] = ("numba",),
     peers: Sequence[Library] = (),
+    also: Sequence[str] = (),
     rules: Rules | None = None,
     load: Callable[[Size], Array] = noise,
     clock: Clock = time.perf_counter_ns,
 ) -> Iterator[tuple[Timing, ...]]:
     """Time each case after the other; yield its records as soon as they are there.
 
-    The first of *engines* is the one that others are checked against and compared with.
+    The first of *engines* is the one that others are checked against and compared with; *also* names `ways` in which
+    they pool beside.
     """
     loaded = lru_cache(maxsize=1)(load)
     for case in cases:
-        yield _timings(case, engines, peers, rules or Rules(), loaded, clock)
-
-
-def _ours(engine: str) -> Call:
-    """Return the call of poolcli with *engine*, which is exact."""
-
-    def prepare(array: Array, case: Case) -> Prepared:
-        size = case.out
-        out = touched(size.shape, size.dtype)
-        how: dict[str, Any] = {
-            "layout": size.layout,
-            "dtype": named(size.dtype),
-            "engine": engine,
-            "threads": case.threads,
-        }
-        call = partial(pooling.run, array, method(case.method), case.window, out=out, **how)
-        return Prepared(call, lambda _: out)
-
-    return Call("", (), "", prepare, exact)
+        yield _timings(case, engines, peers, also, rules or Rules(), loaded, clock)
 
 
 def copy(count: int, threads: int) -> Callable[[], object]:
@@ -129,15 +111,17 @@ def _timings(
     case: Case,
     engines: Sequence[str],
     peers: Sequence[Library],
+    ways: Sequence[str],
     rules: Rules,
     load: Callable[[Size], Array],
     clock: Clock,
 ) -> tuple[Timing, ...]:
     """Return the records of one case: the limit, poolcli, the peers, then what peers cannot do."""
-    calls = {f"{OURS} {engine}": _ours(engine) for engine in engines}
+    also = [way for way in ways if WAYS[way].fits(case)]
+    calls = {f"{OURS} {engine} {way}".strip(): ours(engine, way) for way in ("", *also) for engine in engines}
     try:
-        _check_memory(case, len(engines) + len(peers))
-        offered = offers(case, peers)
+        _check_memory(case, len(calls) + len(peers))
+        offered = offers(case, peers, also)
         calls |= {name: call for name, call in offered.items() if isinstance(call, Call)}
         limit = Timing(case, LIMIT, "done", note="copy of (input + output) / 2 bytes")
         entries = list(_admitted(calls, load(case.size), case, rules, clock))

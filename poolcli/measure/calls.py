@@ -57,6 +57,7 @@ class Call:
     levels: float = 0.0  # of integers
     _: KW_ONLY
     rules: tuple[Rule, ...] = ()
+    way: str = ""  # of `ways`, where it is no usual pooling
     form: str = ""  # the memory format that the input is brought to beforehand, where it is not the case's own
     reads: float = math.inf  # elements read (outputs times elements of the window) above which it is too slow
     slices: bool = False  # it strides by taking every s-th value of a result at stride 1

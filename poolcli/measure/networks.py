@@ -63,7 +63,8 @@ class _Torch:
         # the public max_pool2d allocates its result anew each time
         pool = self.torch._C._nn.max_pool2d_with_indices  # noqa: SLF001 -- the only door to out=
         place = (self.x if x is None else x, *self.place, self.window.dilation, self.window.ceil)
-        return partial(pool, *place, out=(self.out, self.torch.zeros_like(self.out, dtype=self.torch.int64)))
+        self.indices = self.torch.zeros_like(self.out, dtype=self.torch.int64)
+        return partial(pool, *place, out=(self.out, self.indices))
 
     def mean(self, x: Any = None, divisor: int | None = None) -> Pool:
         pool = self.torch.nn.functional.avg_pool2d
@@ -91,6 +92,18 @@ def _torch(form: str, pool: Callable[[_Torch], Pool], array: Array, case: Case) 
     return Prepared(pool(tensors), lambda _: _unbatched(tensors.out.numpy(), case))
 
 
+def _torch_indices(form: str, array: Array, case: Case) -> Prepared:
+    """Make the same call ready, which always finds them; its values are taken from where they stand."""
+    tensors = _Torch(form, array, case)
+
+    def values(_: object) -> Array:
+        planes, places = (each.contiguous().numpy() for each in (tensors.x, tensors.indices))
+        found = np.take_along_axis(planes.reshape(*planes.shape[:2], -1), places.reshape(*places.shape[:2], -1), -1)
+        return _unbatched(found.reshape(places.shape), case)
+
+    return Prepared(tensors.largest(), values)
+
+
 def _torch_rows(form: str, ordered: tuple[str, ...], *rules: Rule) -> tuple[Call, ...]:
     ready = partial(partial, _torch, form)
     extremes = (
@@ -102,9 +115,14 @@ def _torch_rows(form: str, ordered: tuple[str, ...], *rules: Rule) -> tuple[Call
         ("sum", FLOATS, "avg_pool2d(divisor_override=1, out=)", ready(_Torch.sum), recursive),
         ("l2", FLOATS, "sqrt(avg_pool2d(x * x, out=))", ready(_Torch.root_mean), recursive),
     )
+    indices = ("max", ordered, "max_pool2d(return_indices=True, out=)", partial(_torch_indices, form), exact)
     rules = (*rules, calls.HALF_PADDING)
     shared = {"form": form, "reads": NAIVE}
-    return (*rows(rules, *extremes, **shared), *rows((*rules, calls.UNDILATED), *means, **shared))
+    return (
+        *rows(rules, *extremes, **shared),
+        *rows((*rules, calls.UNDILATED), *means, **shared),
+        *rows(rules, indices, way="indices", **shared),
+    )
 
 
 # in channels_last a plane's positions are counted in the input's dtype: "Expected input_depth * input_height * ..."

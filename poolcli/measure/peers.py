@@ -11,7 +11,7 @@ from poolcli.measure import filters, networks
 from poolcli.measure.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from poolcli.measure.cases import Case
 
@@ -52,14 +52,18 @@ _ROWS = (
 LIBRARIES = {row.name: row for row in _ROWS}
 
 
-def offers(case: Case, libraries: Iterable[Library]) -> dict[str, Call | str]:
-    """Return the call for *case* of each of *libraries*, in each of its memory formats, or why there is none."""
+def offers(case: Case, libraries: Iterable[Library], also: Sequence[str] = ()) -> dict[str, Call | str]:
+    """Return the call for *case* of each of *libraries*, in each of its memory formats, or why there is none.
+
+    *also* names `ways` of which those follow that a library has.
+    """
     found: dict[str, Call | str] = {}
     for library in libraries:
-        for form in dict.fromkeys(call.form for call in library.calls):
-            offer = _offer([call for call in library.calls if call.form == form], case)
+        for form, way in dict.fromkeys((call.form, call.way) for call in library.calls if call.way in {"", *also}):
+            offer = _offer([call for call in library.calls if (call.form, call.way) == (form, way)], case)
             lacking = library.lacking if isinstance(offer, Call) else ""
-            found[f"{library.name} {form}".strip()] = f"{lacking} must be installed" if lacking else offer
+            name = " ".join(filter(None, (library.name, form, way)))
+            found[name] = f"{lacking} must be installed" if lacking else offer
     return found
 
 

@@ -72,6 +72,13 @@ class Asked:
         metavar="NAMES",
         choices=lambda: ("auto", "none", *import_module("poolcli.measure.peers").LIBRARIES),
     )
+    also: str = setting(
+        "Run",
+        "Rows beside, of pooling with: mask, weights, indices, alpha; lists have commas.",
+        default="",
+        metavar="WAYS",
+        choices=lambda: tuple(import_module("poolcli.measure.ways").WAYS),
+    )
     phase: str = setting("Run", "pool, or e2e: whole files by stage.", default="pool", metavar="NAME", choices=PHASES)
     processes: int | None = setting(
         "Run", "Fresh processes, one after the other; else 3 for a baseline, 1 otherwise.", default=None, metavar="N"
