@@ -92,8 +92,9 @@ class Slab:
 
     @cached_property
     def weighs(self) -> Array:
-        """Whether each element weighs something."""
-        return self.weights if self.weights.dtype == bool else self.weights > 0
+        """Whether each element weighs something, where there are weights."""
+        weights = np.ones(1) if self.weights is None else self.weights
+        return weights if weights.dtype == bool else np.asarray(weights > 0)
 
     # Folds.
 
