@@ -18,7 +18,7 @@ import pytest
 from poolcli.core.geometry import Window
 from poolcli.core.methods import METHODS
 from poolcli.errors import InputError, PoolError, UsageError
-from poolcli.measure import baseline, bench, cases, document, peers, plot, presets, results, tables, turns
+from poolcli.measure import baseline, bench, cases, document, peers, plot, presets, results, tables, turns, ways
 from poolcli.measure.calls import Prepared
 from poolcli.measure.cases import Case, Size
 from poolcli.measure.environment import Environment, environment
@@ -262,7 +262,7 @@ def test_doubled_tokens_are_one_case():
         (cases.windows, "k2,,k3", r"window must be a comma separated list without gaps"),
         (cases.methods, "max,medain", rf"method must be one of {', '.join(METHODS)}, got 'medain'"),
         (cases.threads, "1,0", r"threads must be a whole number from 1, got '0'"),
-        (presets.lookup, "slow", r"preset must be one of quick, headline, growth, got 'slow'"),
+        (presets.lookup, "slow", r"preset must be one of quick, headline, growth, also, got 'slow'"),
     ],
 )
 def test_what_is_not_known_is_refused_with_what_is(parse, text, message):
@@ -294,6 +294,7 @@ def test_preset_is_made_of_values_that_parse(preset):
     assert cases.methods(options.pop("-m"))
     assert cases.windows(options.pop("-w"))
     assert options.pop("--peers") == "auto"
+    assert ways.parsed(options.pop("--also", "mask"))
     assert turns.Rules(**{name[2:].replace("-", "_"): value for name, value in options.items()})
 
 
@@ -454,13 +455,13 @@ def test_peer_that_is_too_long_on_the_crop_is_not_run_again():
 
 def test_own_first_call_may_compile_for_longer_than_allowed(monkeypatch):
     clock, first = Clock(), iter([100 * SECOND])
-    pool = bench.pooling.run
+    pool = ways.pooling.run
 
     def compiling(*args, **options):
         clock.now += next(first, SECOND)
         return pool(*args, **options)
 
-    monkeypatch.setattr(bench.pooling, "run", compiling)
+    monkeypatch.setattr(ways.pooling, "run", compiling)
     rules = turns.Rules(warmup=0, min_runs=2, min_time=0, max_time=50)
     own = next(bench.run([small()], engines=["numpy"], rules=rules, clock=clock))[1]
     assert own.first_call == 100

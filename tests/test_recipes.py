@@ -61,10 +61,10 @@ class Buffers:
         (self.task,) = recipes.resolve(METHODS[method], dtype, dtype, plan, (1, 1), "even").tasks
         rows, columns = (axis.trimmed() for axis in plan.axes)
         tile, self.width = columns.out, (columns.out - 1) * columns.stride + columns.reach + 1
-        fields = bands._columns(self.task, columns, tile, self.width)  # noqa: SLF001 -- what a kernel is told
+        fields = bands.column_fields(self.task, columns, tile, self.width)
         (phase,) = rows.phases()
         self.out = np.zeros(plan.out, x.dtype)
-        part = bands._rows(self.task, phase, 1, fields)  # noqa: SLF001
+        part = bands.row_part(self.task, phase, 1, fields)
         strides = x.nbytes, x.strides[0], self.out.nbytes, self.out.strides[0]
         self.geometry = part.told(strides, 0, rows.out, (1,), (rows.out, 1)).geometry
         self.state = np.zeros(kernels.STATES, np.int64)

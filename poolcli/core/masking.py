@@ -17,15 +17,18 @@ def choose(out, x, at, mask, to, other, channels, beside, n):
     blank = other[0]
     if beside == channels:
         for j in range(n * channels):
-            out[at + j] = x[at + j] if mask[to + j] != 0 else blank
+            value = x[at + j]  # read in any case: a choice is no branch then
+            out[at + j] = value if mask[to + j] != 0 else blank
     elif channels == 3:
         for j in range(n):
             for e in range(3):
-                out[at + 3 * j + e] = x[at + 3 * j + e] if mask[to + j] != 0 else blank
+                value = x[at + 3 * j + e]
+                out[at + 3 * j + e] = value if mask[to + j] != 0 else blank
     else:
         for j in range(n):
             for e in range(channels):
-                out[at + channels * j + e] = x[at + channels * j + e] if mask[to + j] != 0 else blank
+                value = x[at + channels * j + e]
+                out[at + channels * j + e] = value if mask[to + j] != 0 else blank
 
 
 LOOPS = (choose,)

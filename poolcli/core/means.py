@@ -70,7 +70,7 @@ def mean(slab: Slab, values: Array, *, stored: bool = False) -> tuple[Array, Arr
     result = np.empty((len(values), *slab.outs, channels)) if result is None else result
     there = np.empty((len(weights), *slab.outs, beside), bool)
     numbers = weighing.WEIGHT_TYPES.index(weights.dtype), weighing.TYPES.index(result.dtype)
-    _run(slab, call, chosen.types, Ends(values, weights, result, there), (*numbers, 0, 0, 0))
+    _run(slab, call, chosen.types, Ends(values, weights, result, there), (*numbers, 0, _narrow(slab, chosen), 0))
     return result, there
 
 
@@ -86,10 +86,14 @@ def seen(slab: Slab) -> Array | None:
     if call is None or chosen is None or slab.into is None or slab.into.dtype != x.dtype:
         return None
     x, number = _typed(x, weighing.TYPES), weighing.TYPES.index(x.dtype)
-    narrow = x.dtype == np.uint8 and slab.plan.count * 255 < 2**16  # then float32 rounds as exact quotients do
     ends = Ends(x, x[..., -1:], slab.into, np.empty((1, 1, 1, 1), bool))
-    _run(slab, call, chosen.types, ends, (0, number, 1, narrow, slab.plan.count))
+    _run(slab, call, chosen.types, ends, (0, number, 1, _narrow(slab, chosen), slab.plan.count))
     return slab.into
+
+
+def _narrow(slab: Slab, chosen: Kernel) -> bool:
+    """Whether float32 rounds a quotient of sums to a byte as the exact one is: none is so near to a half."""
+    return chosen.types[0] == np.uint16 and slab.plan.count * 255 < 2**16
 
 
 def _run(slab: Slab, call: Any, types: tuple[np.dtype[Any], ...], ends: Ends, numbers: tuple[int, ...]) -> None:

@@ -102,7 +102,13 @@ class Missing:
         info = np.iinfo(result.dtype) if result.dtype.kind in "iu" else None
         if result.dtype.kind != "f" and not (info and value.is_integer() and info.min <= value <= info.max):
             result = result.astype(np.float64)
-        np.copyto(result, value, where=lacking, casting="unsafe")
+        if lacking.shape == (
+            *result.shape[:-1],
+            1,
+        ):  # pixels: NumPy's loop would be over few channels
+            result[lacking[..., 0]] = value
+        else:
+            np.copyto(result, value, where=lacking, casting="unsafe")
         return result
 
 

@@ -95,7 +95,7 @@ class Slab:
     @cached_property
     def weighs(self) -> Array:
         """Whether each element weighs something, where there are weights."""
-        weights = np.asarray(self.weights)
+        weights = np.ones(1) if self.weights is None else self.weights
         return weights if weights.dtype == bool else np.asarray(weights > 0)
 
     # Folds.

@@ -88,18 +88,19 @@ def tell(there, to, totals, a, n):
         there[to + j] = totals[a + j] != 0
 
 
-def divide(out, to, sums, totals, a, channels, beside, n, whole):
-    """Divide the sums of *n* pixels, which have *beside* totals each; what weighs nothing gives 0."""
+def divide(out, to, sums, totals, a, channels, beside, n, whole, one):
+    """Divide the sums of *n* pixels, which have *beside* totals each, in the type of *one*; no weight gives 0."""
+    real = type(one)
     if beside == channels:
         for j in range(n * channels):
-            total = np.float64(totals[a + j])
-            mean = np.float64(sums[a + j]) / (total if total != 0 else 1.0)
+            total = real(totals[a + j])
+            mean = real(sums[a + j]) / (total if total != 0 else one)
             out[to + j] = np.rint(mean) if whole != 0 else mean
     else:
         for j in range(n):
-            i, o, total = a + channels * j, to + channels * j, np.float64(totals[a // channels + j])
+            i, o, total = a + channels * j, to + channels * j, real(totals[a // channels + j])
             for e in range(channels):
-                mean = np.float64(sums[i + e]) / (total if total != 0 else 1.0)
+                mean = real(sums[i + e]) / (total if total != 0 else one)
                 out[o + e] = np.rint(mean) if whole != 0 else mean
 
 
@@ -167,11 +168,88 @@ def blend(x, out, lifted, work, evens, odds, sums, geometry, places, state, plan
         show(out, to, x, plane * places[X_PLANE] + at, sums, a, n, geometry, places[X_ROW], places[COUNT])
 
 
+def lift_weights(shares, w, aside, places, inside, plane, y, end, identity):
+    """Take the weights of input rows [y, end)."""
+    pixels, step, each = inside[SIZE] // aside[CHANNELS], places[W_STEP], places[W_CHANNELS]
+    n, spread = pixels, aside[CHANNELS]
+    if each > 1:  # each element has its own
+        n, step, spread = pixels * each, 1, 1
+    for r in range(y, end):
+        at = plane * places[W_PLANE] + r * places[W_ROW] + inside[LOW] * places[W_STEP]
+        take_weights(shares, (r - y) * aside[WIDTH], w, at, step, spread, n, identity)
+
+
+def lift_values(lifted, x, shares, geometry, aside, places, state, plane, y, end, identity):
+    """Lift input rows [y, end)."""
+    channels = geometry[CHANNELS]
+    for r in range(y, end):
+        at = plane * places[X_PLANE] + r * places[X_ROW] + state[LOW] * channels
+        to, begin, n = (r - y) * geometry[WIDTH], (r - y) * aside[WIDTH], state[SIZE] // channels
+        weigh(lifted, to, x, at, shares, begin, channels, aside[CHANNELS], n, identity)
+
+
+def tell_rows(there, totals, aside, places, inside, plane, o, stop):
+    """Tell in which windows of output rows [o, stop) there is any weight."""
+    beside, left = aside[CHANNELS], inside[LEFT]
+    n = (inside[RIGHT] - left) * beside
+    for row in range(stop - o):
+        to = plane * places[THERE_PLANE] + (o + row - places[FIRST]) * places[THERE_ROW]
+        tell(there, to + left * beside, totals, row * n, n)
+
+
+def divide_rows(out, sums, totals, geometry, aside, places, state, plane, o, stop, whole, one):
+    """Divide the sums of output rows [o, stop)."""
+    channels, n = geometry[CHANNELS], state[RIGHT] - state[LEFT]
+    for row in range(stop - o):
+        to = plane * places[OUT_PLANE] + (o + row - places[FIRST]) * places[OUT_ROW] + state[LEFT] * channels
+        divide(out, to, sums, totals, row * n * channels, channels, aside[CHANNELS], n, whole, one)
+
+
+def lift_and_fold(
+    x_single, x_double, x_byte, x_word, w_single, w_double, w_byte, there, lifted, shares, work, evens, odds,
+    sums, totals, geometry, aside, places, state, inside, plane, o, stop, y, end, anew, identity, one,
+):  # fmt: skip
+    """Sum up output rows [o, stop) from input rows [y, end); weights *anew*, if they are not those before."""
+    if anew:
+        if places[WEIGHTS] == SINGLE:
+            lift_weights(shares, w_single, aside, places, inside, plane, y, end, identity)
+        elif places[WEIGHTS] == DOUBLE:
+            lift_weights(shares, w_double, aside, places, inside, plane, y, end, identity)
+        else:
+            lift_weights(shares, w_byte, aside, places, inside, plane, y, end, identity)
+        fold_lifted(shares, totals, work, evens, odds, aside, inside, o, stop, y, identity, one)
+        tell_rows(there, totals, aside, places, inside, plane, o, stop)
+    if places[VALUES] == SINGLE:
+        lift_values(lifted, x_single, shares, geometry, aside, places, state, plane, y, end, identity)
+    elif places[VALUES] == DOUBLE:
+        lift_values(lifted, x_double, shares, geometry, aside, places, state, plane, y, end, identity)
+    elif places[VALUES] == BYTE:
+        lift_values(lifted, x_byte, shares, geometry, aside, places, state, plane, y, end, identity)
+    else:
+        lift_values(lifted, x_word, shares, geometry, aside, places, state, plane, y, end, identity)
+    fold_lifted(lifted, sums, work, evens, odds, geometry, state, o, stop, y, identity, one)
+
+
+def finish(single, double, byte, word, sums, totals, geometry, aside, places, state, plane, o, stop):
+    """Divide and store; *byte* as float32 where that rounds as exact quotients do."""
+    float64, float32 = np.float64(1), np.float32(1)
+    if places[RESULT] == SINGLE:
+        divide_rows(single, sums, totals, geometry, aside, places, state, plane, o, stop, 0, float64)
+    elif places[RESULT] == DOUBLE:
+        divide_rows(double, sums, totals, geometry, aside, places, state, plane, o, stop, 0, float64)
+    elif places[RESULT] == WORD:
+        divide_rows(word, sums, totals, geometry, aside, places, state, plane, o, stop, 1, float64)
+    elif places[NARROW] != 0:
+        divide_rows(byte, sums, totals, geometry, aside, places, state, plane, o, stop, 1, float32)
+    else:
+        divide_rows(byte, sums, totals, geometry, aside, places, state, plane, o, stop, 1, float64)
+
+
 LOOPS = (
     *(*kernels.LOOPS, same, add, keep, never, take_weights, weigh, tell, divide, fold_lifted),
-    *(weigh_by_alpha, divide_by_alpha, show, blend),
+    *(lift_weights, lift_values, tell_rows, divide_rows, weigh_by_alpha, divide_by_alpha, show, blend),
 )
-PARTS = kernels.PARTS
+PARTS = (*kernels.PARTS, lift_and_fold, finish)
 
 
 def arguments(product, accumulator):
@@ -200,78 +278,36 @@ def template():
         first, last,
     ):  # fmt: skip
         """Fold the parts [first, last): runs of output rows of planes, counted through, planes fastest."""
-        channels, beside, planes = geometry[CHANNELS], aside[CHANNELS], places[PLANES]
-        left = 0
+        left, planes = 0, places[PLANES]
         while left < geometry[OUT_COLUMNS]:
             enter_strip(work, geometry, state, left, 0, identity)
             enter_strip(work, aside, inside, left, 0, identity)
-            right, low, pixels = state[RIGHT], state[LOW], state[SIZE] // channels
             held = -1
             for part in range(first, last):
-                run = part // planes
-                plane = part - run * planes
+                run, plane = part // planes, part % planes
                 o = places[FIRST] + run * places[HEIGHT]
                 stop = smaller(o + places[HEIGHT], places[STOP])
                 y = o * geometry[ROW_STRIDE] - geometry[ROW_BEFORE]
                 end = smaller((stop - 1 - o) * geometry[ROW_STRIDE] + geometry[ROW_KERNEL] + y, geometry[ROWS])
                 y = larger(y, 0)
-                if places[ALPHA] != 0:
-                    if places[VALUES] == BYTE:
-                        blend(
-                            x_byte, byte, lifted, work, evens, odds, sums, geometry, places, state,
-                            plane, o, stop, y, end, identity, one,
-                        )  # fmt: skip
-                    else:
-                        blend(
-                            x_word, word, lifted, work, evens, odds, sums, geometry, places, state,
-                            plane, o, stop, y, end, identity, one,
-                        )  # fmt: skip
-                    continue
-                if run != held:
+                if places[ALPHA] != 0 and places[VALUES] == BYTE:
+                    blend(
+                        x_byte, byte, lifted, work, evens, odds, sums, geometry, places, state,
+                        plane, o, stop, y, end, identity, one,
+                    )  # fmt: skip
+                elif places[ALPHA] != 0:
+                    blend(
+                        x_word, word, lifted, work, evens, odds, sums, geometry, places, state,
+                        plane, o, stop, y, end, identity, one,
+                    )  # fmt: skip
+                else:
+                    lift_and_fold(
+                        x_single, x_double, x_byte, x_word, w_single, w_double, w_byte, there, lifted, shares,
+                        work, evens, odds, sums, totals, geometry, aside, places, state, inside,
+                        plane, o, stop, y, end, run != held, identity, one,
+                    )  # fmt: skip
+                    finish(single, double, byte, word, sums, totals, geometry, aside, places, state, plane, o, stop)
                     held = -1 if places[W_PLANE] != 0 else run
-                    for r in range(y, end):
-                        at = plane * places[W_PLANE] + r * places[W_ROW] + low * places[W_STEP]
-                        to, step, each = (r - y) * aside[WIDTH], places[W_STEP], places[W_CHANNELS]
-                        n = pixels
-                        if each > 1:  # each element has its own
-                            step, each, n = 1, 1, pixels * each
-                        elif beside > 1:
-                            each = beside
-                        if places[WEIGHTS] == SINGLE:
-                            take_weights(shares, to, w_single, at, step, each, n, identity)
-                        elif places[WEIGHTS] == DOUBLE:
-                            take_weights(shares, to, w_double, at, step, each, n, identity)
-                        else:
-                            take_weights(shares, to, w_byte, at, step, each, n, identity)
-                    fold_lifted(shares, totals, work, evens, odds, aside, inside, o, stop, y, identity, one)
-                    n = (right - left) * beside
-                    for row in range(stop - o):
-                        to = plane * places[THERE_PLANE] + (o + row - places[FIRST]) * places[THERE_ROW]
-                        tell(there, to + left * beside, totals, row * n, n)
-                for r in range(y, end):
-                    at = plane * places[X_PLANE] + r * places[X_ROW] + low * channels
-                    to, begin = (r - y) * geometry[WIDTH], (r - y) * aside[WIDTH]
-                    if places[VALUES] == SINGLE:
-                        weigh(lifted, to, x_single, at, shares, begin, channels, beside, pixels, identity)
-                    elif places[VALUES] == DOUBLE:
-                        weigh(lifted, to, x_double, at, shares, begin, channels, beside, pixels, identity)
-                    elif places[VALUES] == BYTE:
-                        weigh(lifted, to, x_byte, at, shares, begin, channels, beside, pixels, identity)
-                    else:
-                        weigh(lifted, to, x_word, at, shares, begin, channels, beside, pixels, identity)
-                fold_lifted(lifted, sums, work, evens, odds, geometry, state, o, stop, y, identity, one)
-                n = right - left
-                for row in range(stop - o):
-                    to = plane * places[OUT_PLANE] + (o + row - places[FIRST]) * places[OUT_ROW]
-                    to, at = to + left * channels, row * n * channels
-                    if places[RESULT] == SINGLE:
-                        divide(single, to, sums, totals, at, channels, beside, n, 0)
-                    elif places[RESULT] == DOUBLE:
-                        divide(double, to, sums, totals, at, channels, beside, n, 0)
-                    elif places[RESULT] == BYTE:
-                        divide(byte, to, sums, totals, at, channels, beside, n, 1)
-                    else:
-                        divide(word, to, sums, totals, at, channels, beside, n, 1)
-            left = right
+            left = state[RIGHT]
 
     return kernel

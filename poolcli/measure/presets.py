@@ -37,6 +37,12 @@ _ROWS = (
         f"--size {_MAPS} -m max,avg,l2 -w k3s1,k5s1,k7s1,k11s1,k15s1,k31s1,k63s1,k127s1 --peers auto "
         "--min-runs 5 --min-time 0.2 --max-time 1",
     ),
+    Preset(
+        "also",
+        "what masks, weights, indices and alpha cost",
+        f"--size {_MAPS},{_PHOTO},1080x1920x4:HWC:u8 -m max,avg -w k2s2,k4s4,k3s2,k3s1 --peers auto "
+        "--also mask,weights,indices,alpha --min-runs 5 --min-time 0.2 --max-time 1",
+    ),
 )
 
 PRESETS = {row.name: row for row in _ROWS}
