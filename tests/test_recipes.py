@@ -72,7 +72,7 @@ class Buffers:
         self.work = np.full(lines * self.width, np.nan)
         self.evens = np.zeros(2 * self.width)
         self.odds = self.evens[(kernels.ODDS - kernels.EVENS) * self.width :]
-        kernels.enter_strip(self.work, self.geometry, self.state, 0, 0.0)
+        kernels.enter_strip(self.work, self.geometry, self.state, 0, 0, 0.0)
 
     def line(self, row, size):
         return self.work[row * self.width :][:size]
