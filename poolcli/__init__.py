@@ -10,6 +10,7 @@ What cannot be done raises `PoolError`. Each value of a result is, of its window
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from os import PathLike, fsdecode
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +33,11 @@ METHODS = tuple(_methods.METHODS)
 
 def __getattr__(name: str) -> object:
     """Import `pool`, `unpool` and `compare` when they are first asked for, so that `poolcli --help` needs no NumPy."""
-    if name == "pool":
-        from poolcli.core.pooling import pool
-
-        return pool
-    if name == "unpool":
-        from poolcli.core.places import unpool
-
-        return unpool
-    if name == "compare":
-        from poolcli.measure.compare import compare
-
-        return compare
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    places = {"pool": "core.pooling", "unpool": "core.places", "compare": "measure.compare"}
+    if name not in places:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{places[name]}"), name)
+    return found
 
 
 def __dir__() -> list[str]:

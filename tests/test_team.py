@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array as ints
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -30,7 +31,7 @@ def five(request):
 
 
 def edges(bands):
-    return np.arange(0, 10 * bands + 1, 10)
+    return ints("q", range(0, 10 * bands + 1, 10))
 
 
 def lead(made, kernel, bands, seats=5):

@@ -13,15 +13,12 @@ from ctypes import CDLL, CFUNCTYPE, PYFUNCTYPE, PyDLL, addressof, c_int, c_int64
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from poolcli.core.memory import address
 from poolcli.errors import warn_once
 
 if TYPE_CHECKING:
+    from array import array as ints
     from collections.abc import Callable
     from typing import Any
-
-    from numpy.typing import NDArray
-
 ALONE = 1e-4  # seconds of work below which others cost more than they save
 ASLEEP = 2e-4  # and below which that is so of waking them
 PARTS = 4  # parts of the work for each thread: who wakes late, or is disturbed, takes fewer
@@ -65,7 +62,7 @@ def usable_cpus() -> int:
     return count
 
 
-def run(entry: Entry, rows: int, size: int, seats: int, edges: NDArray[Any], seconds: float) -> None:
+def run(entry: Entry, rows: int, size: int, seats: int, edges: ints[int], seconds: float) -> None:
     """Do all bands, each between two *edges*, by a kernel on up to *seats* threads, this one included.
 
     *rows* is where the kernel's arguments for the first seat stand in memory; those of each other stand *size* bytes
@@ -79,7 +76,7 @@ def run(entry: Entry, rows: int, size: int, seats: int, edges: NDArray[Any], sec
     for each in range(slices):
         first, last = bands * each // slices, bands * (each + 1) // slices
         if team is None:
-            entry.call(rows, int(edges[first]), int(edges[last]))
+            entry.call(rows, edges[first], edges[last])
         else:
             team.lead(entry, rows, size, (seats, woken), edges, first, last)
 
@@ -118,12 +115,12 @@ class Spinning:
         return time.perf_counter() - self._last < SPIN
 
     def lead(
-        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: NDArray[Any], first: int, last: int
+        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: ints[int], first: int, last: int
     ) -> None:
         """Do the bands [first, last) on up to so many *seats*, for which so many threads are woken if they sleep."""
         begin = time.perf_counter()
         most, woken = (1 if begin < self._alone_until else self._most, self._most - 1)
-        row = self._row(entry.address, rows, size, address(edges), min(seats[0], most), min(seats[1], woken))
+        row = self._row(entry.address, rows, size, edges.buffer_info()[0], min(seats[0], most), min(seats[1], woken))
         self._call(addressof(row), first, last)
         self._last = time.perf_counter()
         if most > 1:
@@ -167,10 +164,10 @@ class Woken:
         return False
 
     def lead(
-        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: NDArray[Any], first: int, last: int
+        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: ints[int], first: int, last: int
     ) -> None:
         """Do the bands [first, last)."""
-        left = deque((int(edges[band]), int(edges[band + 1])) for band in range(first, last))
+        left = deque((edges[band], edges[band + 1]) for band in range(first, last))
 
         def work(seat: int) -> None:
             with suppress(IndexError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array as ints
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def share(entry: Entry, arrays: Callable[[], tuple[Array, ...]], units: int, sec
     seats, parts = parted(units, seconds, most)
     held = [arrays() for _ in range(seats)]
     rows = np.array([[address(array) for array in each] for each in held])
-    edges = np.array([units * part // parts for part in range(parts + 1)])
+    edges = ints("q", [units * part // parts for part in range(parts + 1)])
     threads.run(entry, address(rows), rows.strides[0], seats, edges, seconds)
 
 

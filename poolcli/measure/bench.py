@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from array import array as ints
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,7 +97,7 @@ def copy(count: int, threads: int) -> Callable[[], object]:
     source, target = touched((count,), "uint8"), touched((count,), "uint8")
     seats = threads if count >= THREADED else 1
     bands = seats * PARTS
-    edges = np.array([count * i // bands for i in range(bands + 1)])
+    edges = ints("q", [count * i // bands for i in range(bands + 1)])
 
     def work(_: int, first: int, last: int) -> None:
         np.copyto(target[first:last], source[first:last])
