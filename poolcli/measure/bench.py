@@ -201,7 +201,7 @@ def _timed(entries: Sequence[_Entry], rules: Rules, clock: Clock) -> tuple[Timin
     """Return the records of *entries* with their samples."""
     calls = {entry.timing.contender: entry.call for entry in entries if entry.call}
     spent = {entry.timing.contender: entry.spent for entry in entries}
-    samples = interleave(calls, rules, spent=spent, clock=clock)
+    samples = interleave(calls, rules, spent=spent, clock=clock, rested=entries[0].timing.case.rest)
     return tuple(_sampled(entry.timing, samples.get(entry.timing.contender)) for entry in entries)
 
 
