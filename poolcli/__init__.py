@@ -36,9 +36,10 @@ _LATER = {"pool": "core.pooling", "region": "core.regions", "unpool": "core.plac
 
 def __getattr__(name: str) -> object:
     """Import what computes when it is first asked for, so that `poolcli --help` needs no NumPy."""
-    if name in _LATER:
-        return getattr(import_module(f"poolcli.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -57,6 +57,17 @@ def timed(clock, rules, spent=None, **contenders):
     return turns.interleave(calls, rules, spent=spent, clock=clock, rest=rest)
 
 
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_each_run_that_is_timed_comes_after_its_rest_and_what_warms_up_before(warmup, monkeypatch):
+    clock, slept = Clock(), []
+    monkeypatch.setattr(turns.time, "sleep", lambda seconds: slept.append((seconds, len(clock.calls))))
+    rules = turns.Rules(warmup=warmup, runs=2)
+    turns.interleave({"a": clock.contender("a", 0.002)}, rules, clock=clock, rest=rest, rested=0.02)
+    assert {seconds for seconds, _ in slept} == {0.02}
+    assert len(slept) == warmup + 2
+    assert slept[-1][1] == len(clock.calls) - 1  # nothing between the rest and the run
+
+
 # Stopping rules
 
 
@@ -295,6 +306,7 @@ def test_preset_is_made_of_values_that_parse(preset):
     assert cases.windows(options.pop("-w"))
     assert options.pop("--peers") == "auto"
     assert ways.parsed(options.pop("--also", "mask"))
+    assert cases.rests(options.pop("--rest", "0"))
     assert turns.Rules(**{name[2:].replace("-", "_"): value for name, value in options.items()})
 
 
@@ -603,6 +615,7 @@ def test_document_has_the_keys_of_its_schema():
         "seed": 0,
         "whole": False,
         "threads": 1,
+        "rest": 0.0,
     }
     assert [(record["status"], record["reason"]) for record in found["others"]] == [
         ("skipped", "no max"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array as ints
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -30,7 +31,7 @@ def five(request):
 
 
 def edges(bands):
-    return np.arange(0, 10 * bands + 1, 10)
+    return ints("q", range(0, 10 * bands + 1, 10))
 
 
 def lead(made, kernel, bands, seats=5):
@@ -143,6 +144,61 @@ def test_calls_are_told_apart_when_their_numbers_begin_anew():
         lead(made, kernel, 6, seats=2)
         assert sorted(done) == [0, 10, 20, 30, 40, 50]
     made.stop()
+
+
+def test_fewer_threads_than_asked_for_do_all(monkeypatch):
+    start, started, done = threading.Thread.start, [], []
+
+    def failing(thread):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", failing)
+    made = threads.Spinning(4)
+    assert made.threads == started
+    lead(made, entry(lambda _, first, __: done.append(first)), 40)
+    made.stop()
+    assert sorted(done) == [10 * band for band in range(40)]
+
+
+def test_a_caller_who_waited_for_others_works_alone_for_a_while():
+    made, caller, done = threads.Spinning(1), threading.get_ident(), []
+    together = threading.Barrier(2, timeout=60)
+    met = entry(lambda *_: together.wait())
+    lead(made, met, 2, seats=2)
+
+    def slow(*_):
+        together.wait()
+        if threading.get_ident() != caller:  # it loses its processor
+            time.sleep(0.02 + 5 * (time.perf_counter() - begun))
+
+    begun = time.perf_counter()
+    lead(made, entry(slow), 2, seats=2)
+    until = made._alone_until  # noqa: SLF001 -- no other way to see what it makes of that
+    assert until - time.perf_counter() <= threads.SHORT
+    assert until > 0
+    made._alone_until = time.perf_counter() + 60  # noqa: SLF001 -- longer than any machine takes
+    lead(made, entry(lambda *_: done.append(threading.get_ident())), 40)
+    made._alone_until = 0.0  # noqa: SLF001
+    lead(made, met, 2, seats=2)
+    made.stop()
+    assert set(done) == {caller}
+
+
+def test_a_caller_stays_alone_twice_as_long_each_time_that_it_waited_again():
+    made, end, long = threads.Spinning(1), 100.0, []
+    made.stop()
+    for waited in (0.0, 0.9, 0.9, 0.9, *[0.9] * 5, 0.4, 0.9):
+        made._judge(end, end + 1, waited)  # noqa: SLF001 -- a second each
+        long.append(round(made._alone_until - end - 1, 3))  # noqa: SLF001
+        end = max(end + 1, made._alone_until)  # noqa: SLF001
+    assert long[:4] == [-101.0, 0.05, 0.1, 0.2]
+    assert max(long) == threads.LONG
+    made._judge(end + 10, end + 11, 0.4)  # noqa: SLF001 -- all went well for longer than that
+    made._judge(end + 11, end + 12, 0.9)  # noqa: SLF001
+    assert made._alone_until - end - 12 == pytest.approx(threads.SHORT)  # noqa: SLF001
 
 
 # Idle.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array as ints
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +36,7 @@ BUFFER = STATE + -(-8 * kernels.STATES // LINE) * LINE
 class Told(NamedTuple):
     """What a kernel is told of a call: the edges of bands, its geometry, and where that is."""
 
-    edges: Array
+    edges: ints[int]
     geometry: Array
     at: int
 
@@ -73,7 +74,8 @@ def run(task: Task, most: int) -> Folder:
         x_at, out_at, strides = address(x), address(out), (*x.strides[:2], *out.strides[:2])
         for part in parts:
             phase = part.phase
-            begin, end = (-(-(o - phase.first) // phase.step) for o in (first, first + out.shape[1]))
+            begin = -((phase.first - first) // phase.step)
+            end = -((phase.first - first - out.shape[1]) // phase.step)
             if begin >= end:
                 continue
             units = x.shape[0] * (end - begin)
@@ -169,7 +171,7 @@ def row_part(task: Task, phase: Phase, dilation: int, columns: dict[int, int]) -
     return Rows(phase, told)
 
 
-def _edges(units: int, parts: int, begin: int, end: int, grain: int) -> Array:
+def _edges(units: int, parts: int, begin: int, end: int, grain: int) -> ints[int]:
     """Part the outputs [begin, end) of all planes, counted through, where blocks of *grain* outputs begin.
 
     No suffixes are then folded twice.
@@ -178,4 +180,4 @@ def _edges(units: int, parts: int, begin: int, end: int, grain: int) -> Array:
     for i in range(parts):
         plane, o = divmod(units * i // parts, end - begin)
         edges.add(plane * (end - begin) + max(0, o - (begin + o) % grain))
-    return np.array(sorted(edges))
+    return ints("q", sorted(edges))

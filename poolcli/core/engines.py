@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import cache as cached
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from poolcli.core import arrays, cache
 from poolcli.core.threads import usable_cpus
@@ -38,8 +38,7 @@ class Choice:
     start_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):  # made sooner than a dataclass
     """An engine made ready, and the seconds to load it and to compile or load what a recipe is known to ask for."""
 
     choice: Choice
@@ -136,9 +135,14 @@ def _kernel(kernel: Kernel) -> Entry:
     return entry
 
 
+@cached
+def _asked_for(engine: str) -> Choice:
+    return Choice(engine, "asked for")
+
+
 def _choose(engine: str, recipe: Recipe, ahead: int) -> Choice:
     if engine != "auto":
-        return Choice(engine, "asked for")
+        return _asked_for(engine)
     if not recipe.work:
         return Choice("numpy", "no kernel is asked for")
     missing = [task for task in recipe.work if task.kernel not in _started]

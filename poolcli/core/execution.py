@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +65,7 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
         for number, index in enumerate(np.ndindex(x.shape[: lead - 1]))
         for slab in _slabs(planes, prod(x.shape[: lead - 1]), outline, ready)
     ]
-    alone = replace(ready, threads=1) if len(slabs) > 1 else ready
+    alone = ready._replace(threads=1) if len(slabs) > 1 else ready
 
     def work(number: int) -> None:
         before, index, where = slabs[number]

@@ -36,6 +36,8 @@ def taken(given: Any) -> Guest:
     InputError
         It is a path, or nothing that NumPy takes.
     """
+    if type(given) is np.ndarray:
+        return Guest(given)
     if isinstance(given, str | bytes | os.PathLike):
         raise InputError(f"array must hold numbers, got {given!r}", f"poolcli.read({os.fsdecode(given)!r})")
     if isinstance(given, np.ma.MaskedArray):

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Pooling:
+class Pooling(NamedTuple):  # made sooner than a dataclass
     """What pooling one array gave, and how.
 
     *seconds* holds load_engine, compile and pool.
@@ -41,8 +40,8 @@ class Pooling:
     choice: engines.Choice
     threads: int
     seconds: dict[str, float]
-    warnings: tuple[str, ...] = ()
-    also: dict[str, Array] = field(default_factory=dict)
+    warnings: tuple[str, ...]
+    also: dict[str, Array]
 
 
 def pool(
@@ -131,8 +130,8 @@ def pool(
     array([[5, 6],
            [8, 9]])
     """
-    window = _window(
-        kernel, stride, padding, dilation, ceil, count_include_pad, divisor, edge, pad_mode, to, to_rule, seed
+    window = _settings(
+        Window, kernel, stride, padding, dilation, ceil, count_include_pad, divisor, edge, pad_mode, to, to_rule, seed
     )  # fmt: skip
     one_of("index_layout", index_layout, layouts.INDEX_LAYOUTS)
     guest = guests.taken(array)
@@ -142,7 +141,7 @@ def pool(
     if guest.mask is not None:
         mask = guest.mask if mask is None else guest.mask & (np.asarray(mask) != 0)
         empty = 0 if empty is None else empty
-    missing = Missing(nan, nodata, min_valid, empty)
+    missing = _settings(Missing, nan, nodata, min_valid, empty)
     pooled = run(
         source,
         method_,
@@ -179,14 +178,15 @@ def method_of(given: str | tuple[str, ArrayLike]) -> Method:
     return methods.lookup(str(given))
 
 
-_kept = lru_cache(maxsize=64, typed=True)(Window)
+_kept = lru_cache(maxsize=64, typed=True)(lambda kind, *values: kind(*values))
 
 
-def _window(*values: Any) -> Window:
+def _settings(kind: Any, *values: Any) -> Any:
+    """Return a window, or what else is parsed of values; parsing takes longer than pooling something small."""
     try:
-        return _kept(*values)
+        return _kept(kind, *values)
     except TypeError:  # a list is as good a value as a tuple, but has no hash
-        return Window(*values)
+        return kind(*values)
 
 
 class Given(NamedTuple):
@@ -303,7 +303,7 @@ def run(
     if method.joins:
         how: dict[str, Any] = {"engine": engine, "threads": threads, "ahead": ahead, "rounding": rounding}
         how |= {"layout": resolved.letters, "weights": weights, "missing": missing}
-        return replace(_joined(source, method, window, outlined, result, also, how), array=result, plan=plan)
+        return _joined(source, method, window, outlined, result, also, how)._replace(array=result, plan=plan)
     with heard() as warnings:
         ready = engines.prepare(engine if result.size else "numpy", outlined.recipe, threads=threads, ahead=ahead)
     begin = time.perf_counter()
@@ -343,7 +343,7 @@ def _chained(source: Array, chain: Chain, window: Window, result: Array, how: di
     between = run(source, first, same, also=("lacking",) * lacking, **how | {"missing": blank})
     how |= {"weights": ~between.also["lacking"] if lacking else None, "missing": left}
     done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
-    return replace(done, seconds=added(between.seconds, done.seconds))
+    return done._replace(seconds=added(between.seconds, done.seconds))
 
 
 def chained(window: Window, missing: Missing, *, weighed: bool) -> tuple[Window, Missing, Missing]:
@@ -358,7 +358,7 @@ def _beside(source: Array, method: Method, window: Window, targets: list[Array],
     for part, target in zip(method.parts, targets, strict=True):
         done = run(source, part, window, dtype=target.dtype, out=target, **how)
         seconds = added(seconds, done.seconds)
-    return replace(done, seconds=seconds)
+    return done._replace(seconds=seconds)
 
 
 def added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poolcli.core import dtypes, means, select, taps, winners
+from poolcli.core import dtypes, means, select, taps, team, winners
 from poolcli.core.axes import ONE, Axis, Plan
 from poolcli.core.kernels import NARROW, QUICK, Kernel
 from poolcli.core.methods import METHODS, Chain, Concat, Fold, Step
@@ -186,8 +186,8 @@ def tasks(fold: Fold, types: Arithmetic, plan: Plan, planes: int, channels: int)
 
 
 def kernels() -> list[Kernel]:
-    """Return what is compiled for windows of up to 65,535 elements on one or two axes of any dtype."""
-    found: dict[Kernel, None] = {}
+    """Return what is compiled for windows of up to 65,535 elements on one or two axes of any dtype, and threads."""
+    found: dict[Kernel, None] = {team.KERNEL: None}
     for method in METHODS.values():
         for dtype in map(dtypes.named, dtypes.NAMES):
             for target in (dtypes.natural(method, dtype), dtype):

@@ -183,7 +183,7 @@ def run(
     told = {name: np.empty(result.shape, execution.ALSO[name]) for name in also}
     inputs = {"values": part} if weights is None else {"values": part, "weights": np.broadcast_to(weights, part.shape)}
     done = _run(outlined, whole, inputs, {"values": result, **told}, engine, threads)
-    return replace(done, array=result, also=told)
+    return done._replace(array=result, also=told)
 
 
 def checked(outlined: Outline, box: Any) -> Box:
@@ -266,7 +266,7 @@ def _run(outlined: Outline, box: Box, inputs: Arrays, outputs: Arrays, engine: s
         ready = engines.prepare(engine, local.recipe, threads=threads)
     execution.execute(local, ready, inputs, outputs)
     layout, choice = outlined.layout, ready.choice
-    return Pooling(outputs["values"], layout, outlined.plan, choice, ready.threads, {}, tuple(warnings))
+    return Pooling(outputs["values"], layout, outlined.plan, choice, ready.threads, {}, tuple(warnings), {})
 
 
 def _chained(outlined: Outline, chain: Chain) -> tuple[Outline, Outline]:

@@ -15,16 +15,18 @@ import threading
 
 import numpy as np
 
-from poolcli.core.kernels import Pointer
+from poolcli.core.kernels import Kernel, Pointer
+
+KERNEL = Kernel("team", (), ())
 
 # Places in the state, in words; what several write at once stands on a line of its own.
-TICKET, DONE, BUSY, STOPPED, ENTRY, ROWS, SIZE, EDGES, LAST, ACQUIRE, RELEASE, YIELD, WORKERS, SLEEPS, LINE = (
-    0, 8, 16, 24, 32, 33, 34, 35, 36, 40, 41, 42, 43, 48, 8,
-)  # fmt: skip
+TICKET, DONE, BUSY, STOPPED, ENTRY, ROWS, SIZE, EDGES, LAST = 0, 8, 16, 24, 32, 33, 34, 35, 36
+ACQUIRE, RELEASE, YIELD, CLOCK, KIND, TIME, TIME_AT, WAITED = 40, 41, 42, 43, 44, 48, 50, 51  # of the C library
+WORKERS, SLEEPS, LINE = 52, 56, 8
 LOCK = 1  # after SLEEPS, of each worker
 
 CALL, SEATS, LEFT = 32, 20, 2**20 - 1  # where the parts of a ticket begin; the last is a mask
-MOST_BANDS, MOST_SEATS = LEFT, 2**12 - 1
+MOST_SEATS = 2**12 - 1
 
 SERVE, STOP = 0, 1  # in place of a kernel's address: what is asked of a worker, and of all
 PATIENCE = 64  # looks after which others may have the processor
@@ -71,9 +73,9 @@ def run(entry, row, first, last):
     entry(row, first, last)
 
 
-def run_c(function, argument, flag):
+def run_c(function, one, other):
     """Call a function of the C library by its address."""
-    function(argument, flag)
+    function(one, other)
 
 
 # --- what is compiled ------------------------------------------------------------------------------------------------
@@ -118,11 +120,22 @@ def lead(state, entry, rows, size, edges, seats, woken, first, last):
     store(state, TICKET, (mine | seats - 1 << SEATS) - 1)
     wake(state, woken)
     work(state, mine)
-    looks = 0
-    while load(state, DONE) < last - first:
-        rest(state, looks)
-        looks += 1
+    state[WAITED] = 0
+    if load(state, DONE) < last - first:
+        begin, looks = now(state), 0
+        while load(state, DONE) < last - first:
+            rest(state, looks)
+            looks += 1
+        state[WAITED] = now(state) - begin
     store(state, BUSY, 0)
+
+
+def now(state):
+    """Return the time in nanoseconds; 0 where there is no clock."""
+    if state[CLOCK] == 0:
+        return 0
+    run_c(state[CLOCK], state[KIND], state[TIME_AT])
+    return state[TIME] * 10**9 + state[TIME + 1]
 
 
 def rest(state, looks):
@@ -161,7 +174,7 @@ def stop(state):
 
 
 LOOPS = ()
-PARTS = (work, wake, lead, rest, serve, stop)
+PARTS = (work, wake, lead, now, rest, serve, stop)
 INSTRUCTIONS = (load, store, swapped, increase, pause, words_at, run, run_c)
 
 

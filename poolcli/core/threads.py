@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 import time
+from array import array as ints
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,14 +14,11 @@ from ctypes import CDLL, CFUNCTYPE, PYFUNCTYPE, PyDLL, addressof, c_int, c_int64
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from poolcli.core.memory import address
 from poolcli.errors import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-    from numpy.typing import NDArray
 
 ALONE = 1e-4  # seconds of work below which others cost more than they save
 ASLEEP = 2e-4  # and below which that is so of waking them
@@ -28,6 +26,8 @@ PARTS = 4  # parts of the work for each thread: who wakes late, or is disturbed,
 SLICE = 0.1  # seconds of work after which signals are heard
 SPIN = 2e-4  # seconds for which a thread that has worked looks for more before it sleeps
 TRIAL = 1000  # looks that are timed
+STALL = 1e-3  # seconds of waiting for others, if that is most of a call, which say that they lost their processor
+SHORT, LONG = 0.05, 1.6  # seconds for which the caller then works alone: twice as long each time that it is so again
 
 
 _Call = CFUNCTYPE(None, c_ssize_t, c_ssize_t, c_ssize_t)
@@ -63,7 +63,7 @@ def usable_cpus() -> int:
     return count
 
 
-def run(entry: Entry, rows: int, size: int, seats: int, edges: NDArray[Any], seconds: float) -> None:
+def run(entry: Entry, rows: int, size: int, seats: int, edges: ints[int], seconds: float) -> None:
     """Do all bands, each between two *edges*, by a kernel on up to *seats* threads, this one included.
 
     *rows* is where the kernel's arguments for the first seat stand in memory; those of each other stand *size* bytes
@@ -77,7 +77,7 @@ def run(entry: Entry, rows: int, size: int, seats: int, edges: NDArray[Any], sec
     for each in range(slices):
         first, last = bands * each // slices, bands * (each + 1) // slices
         if team is None:
-            entry.call(rows, int(edges[first]), int(edges[last]))
+            entry.call(rows, edges[first], edges[last])
         else:
             team.lead(entry, rows, size, (seats, woken), edges, first, last)
 
@@ -87,8 +87,6 @@ def share(work: Callable[[int], None], units: int, most: int) -> None:
 
     What it raises first is raised here, and units that nobody has begun are left undone.
     """
-    import numpy as np
-
     raised: list[BaseException] = []
 
     def safe(_: int, first: int, last: int) -> None:
@@ -102,7 +100,7 @@ def share(work: Callable[[int], None], units: int, most: int) -> None:
     if min(units, most) <= 1:
         safe(0, 0, units)
     else:
-        run(entry(safe), 0, 0, min(units, most), np.arange(units + 1), SLICE / 2)
+        run(entry(safe), 0, 0, min(units, most), ints("q", range(units + 1)), SLICE / 2)
     if raised:
         raise raised[0]
 
@@ -111,30 +109,29 @@ class Spinning:
     """The threads of `team`."""
 
     left: int | None = None  # the processor that is left to the caller
-    _last = 0.0
+    _last = _alone_until = 0.0
+    _alone = SHORT
 
     def __init__(self, workers: int) -> None:
         from poolcli.core import compiled, team
-        from poolcli.core.kernels import Kernel
 
-        self._call, self._most = compiled.kernel(Kernel("team", (), ())).call, min(workers + 1, team.MOST_SEATS)
+        self._call = compiled.kernel(team.KERNEL).call
         self._held = (c_int64 * (team.SLEEPS + (workers + 1) * team.LINE))()
         self._state = addressof(self._held) + -addressof(self._held) % (8 * team.LINE)
-        words = (c_int64 * (team.SLEEPS + workers * team.LINE)).from_address(self._state)
+        words = self._words = (c_int64 * (team.SLEEPS + workers * team.LINE)).from_address(self._state)
         words[team.ACQUIRE], words[team.RELEASE] = _address(_acquire), _address(_release)
-        words[team.YIELD] = _address(CDLL(None).sched_yield) if hasattr(os, "sched_yield") else 0
         words[team.WORKERS] = workers
+        if os.name == "posix":
+            words[team.YIELD], words[team.CLOCK] = map(_address, (CDLL(None).sched_yield, CDLL(None).clock_gettime))
+            words[team.KIND], words[team.TIME_AT] = time.CLOCK_MONOTONIC, self._state + 8 * team.TIME
         for worker in range(workers):
             lock = words[team.SLEEPS + worker * team.LINE + team.LOCK] = _allocate()
             _acquire(lock, 1)  # who takes it again sleeps
         self._serving, self._stopping = self._row(team.SERVE), self._row(team.STOP)
-        looks = int(TRIAL * SPIN / min(self._look() for _ in range(3)))
-        self.threads = [
-            threading.Thread(target=self._call, args=(addressof(self._serving), worker, looks), daemon=True)
-            for worker in range(workers)
-        ]
-        for thread in self.threads:
-            thread.start()
+        looks, self._waited = int(TRIAL * SPIN / min(self._look() for _ in range(3))), team.WAITED
+        serving = addressof(self._serving)
+        self.threads = _started(workers, lambda worker: self._call(serving, worker, looks))
+        self._most = min(len(self.threads) + 1, team.MOST_SEATS)
         atexit.register(self.stop)  # code that still ran would be taken away
 
     def busy(self) -> bool:
@@ -142,13 +139,23 @@ class Spinning:
         return time.perf_counter() - self._last < SPIN
 
     def lead(
-        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: NDArray[Any], first: int, last: int
+        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: ints[int], first: int, last: int
     ) -> None:
         """Do the bands [first, last) on up to so many *seats*, for which so many threads are woken if they sleep."""
-        most, woken = seats
-        row = self._row(entry.address, rows, size, address(edges), min(most, self._most), min(woken, self._most - 1))
+        begin = time.perf_counter()
+        most, woken = (1 if begin < self._alone_until else self._most, self._most - 1)
+        row = self._row(entry.address, rows, size, edges.buffer_info()[0], min(seats[0], most), min(seats[1], woken))
         self._call(addressof(row), first, last)
         self._last = time.perf_counter()
+        if most > 1:
+            self._judge(begin, self._last, self._words[self._waited] / 1e9)
+
+    def _judge(self, begin: float, end: float, waited: float) -> None:
+        """Let the caller work alone for a while if a call from *begin* to *end* was mostly waiting for others."""
+        if waited > max(STALL, (end - begin) / 2):
+            self._alone_until, self._alone = end + self._alone, min(2 * self._alone, LONG)
+        elif end > self._alone_until + self._alone:
+            self._alone = SHORT
 
     def stop(self) -> None:
         """End all threads; calls that follow are done by their caller alone."""
@@ -181,10 +188,10 @@ class Woken:
         return False
 
     def lead(
-        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: NDArray[Any], first: int, last: int
+        self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: ints[int], first: int, last: int
     ) -> None:
         """Do the bands [first, last)."""
-        left = deque((int(edges[band]), int(edges[band + 1])) for band in range(first, last))
+        left = deque((edges[band], edges[band + 1]) for band in range(first, last))
 
         def work(seat: int) -> None:
             with suppress(IndexError):
@@ -205,6 +212,18 @@ class Woken:
 
 
 Team = Spinning | Woken
+
+
+def _started(count: int, serve: Callable[[int], None]) -> list[threading.Thread]:
+    """Return threads that *serve*, each by its number; fewer than asked for where the system gives no more."""
+    threads = []
+    with suppress(RuntimeError):
+        for number in range(count):
+            thread = threading.Thread(target=serve, args=(number,), daemon=True)
+            thread.start()
+            threads.append(thread)
+    return threads
+
 
 _Row = c_int64 * 7
 _allocate = PYFUNCTYPE(c_void_p)(("PyThread_allocate_lock", pythonapi))

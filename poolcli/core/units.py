@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array as ints
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def deal(entry: Entry, rows: list[list[int]], units: int, seconds: float, most: 
     """Share *units* so, where each thread has arguments in a row of its own."""
     seats, parts = parted(units, seconds, most)
     words = np.array(rows)
-    edges = np.array([units * part // parts for part in range(parts + 1)])
+    edges = ints("q", [units * part // parts for part in range(parts + 1)])
     threads.run(entry, address(words), words.strides[0], seats, edges, seconds)
 
 

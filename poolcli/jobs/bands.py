@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,7 @@ def assembled(page: Page, bands: Bands, threads: int | None) -> Pooling:
     result = np.empty(page.outline.shape, page.outline.dtype)
     for box, done in pooled(page, bands, threads):
         result[box] = done.array
-    return replace(done, array=result)
+    return done._replace(array=result)
 
 
 def writing(page: Page) -> Writing | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def pool(
     if light.alpha:
         parts.append(run(pixels[:, :, -1:], method, dtype=_FLOAT).array)
     parts = [dtypes.convert(_rescaled(part, light), dtype, rounding) for part in parts]
-    return replace(done, array=np.concatenate(parts, axis=2) if light.alpha else parts[0])
+    return done._replace(array=np.concatenate(parts, axis=2) if light.alpha else parts[0])
 
 
 _FLOAT = np.dtype(np.float64)
@@ -99,7 +99,7 @@ def _colours(light: Light, pixels: NDArray[Any], method: Method, run: Run) -> Po
         done = _weighted(colours, pixels[:, :, -1:], method, run)
     else:
         done = run(colours, method, dtype=None if method.result == "same" else _FLOAT)
-    return replace(done, array=_encoded(done.array, light.bits)) if light.linear else done
+    return done._replace(array=_encoded(done.array, light.bits)) if light.linear else done
 
 
 def _weighted(colours: NDArray[Any], alpha: NDArray[Any], method: Method, run: Run) -> Pooling:
@@ -116,7 +116,7 @@ def _weighted(colours: NDArray[Any], alpha: NDArray[Any], method: Method, run: R
     mean = totals[:, :, :-1] / np.where(total == 0, 1, total)
     if (total == 0).any():
         mean = np.where(total == 0, run(colours, method, dtype=_FLOAT).array, mean)
-    return replace(done, array=mean)
+    return done._replace(array=mean)
 
 
 def _total(method: Method) -> Method:

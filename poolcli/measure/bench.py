@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from array import array as ints
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,7 +79,7 @@ def copy(count: int, threads: int) -> Callable[[], object]:
     source, target = touched((count,), "uint8"), touched((count,), "uint8")
     seats = threads if count >= THREADED else 1
     bands = seats * PARTS
-    edges = np.array([count * i // bands for i in range(bands + 1)])
+    edges = ints("q", [count * i // bands for i in range(bands + 1)])
 
     def work(_: int, first: int, last: int) -> None:
         np.copyto(target[first:last], source[first:last])
@@ -184,7 +185,7 @@ def _timed(entries: Sequence[_Entry], rules: Rules, clock: Clock) -> tuple[Timin
     """Return the records of *entries* with their samples."""
     calls = {entry.timing.contender: entry.call for entry in entries if entry.call}
     spent = {entry.timing.contender: entry.spent for entry in entries}
-    samples = interleave(calls, rules, spent=spent, clock=clock)
+    samples = interleave(calls, rules, spent=spent, clock=clock, rested=entries[0].timing.case.rest)
     return tuple(_sampled(entry.timing, samples.get(entry.timing.contender)) for entry in entries)
 
 

@@ -1,4 +1,4 @@
-"""Which cases a benchmark runs: the product of sizes, methods, windows and threads."""
+"""Which cases a benchmark runs: the product of sizes, methods, windows, threads and rests."""
 
 from __future__ import annotations
 
@@ -86,12 +86,16 @@ def _dtypes() -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is pooled, and how: one line of the product; every contender of a case does the same work."""
+    """What is pooled, and how: one line of the product; every contender of a case does the same work.
+
+    Each run comes *rest* seconds after the call before.
+    """
 
     size: Size = field(metadata={"flat": True})
     method: str
     window: Window = field(metadata={"flat": True})
     threads: int
+    rest: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "window", self.window.over(len(self.size.pooled)))  # 3 is 3x3
@@ -99,7 +103,12 @@ class Case:
     @property
     def token(self) -> str:
         """The case in one line, for people and for ``command`` in the JSON document."""
-        return f"{self.method} {window_token(self.window)} {self.size.token} t{self.threads}"
+        return f"{self.method} {window_token(self.window)} {self.size.token} t{self.threads}{self.rested}"
+
+    @property
+    def rested(self) -> str:
+        """How long it rests, for people; nothing where it does not."""
+        return f" r{self.rest * 1e3:g}ms" if self.rest else ""
 
     @property
     def outline(self) -> Outline:
@@ -196,6 +205,7 @@ sizes = partial(_parsed, "size", _size)
 windows = partial(_parsed, "window", _window)
 methods = partial(_parsed, "method", _method)
 threads = partial(_parsed, "threads", partial(number, "threads", kind=int, least=1))
+rests = partial(_parsed, "rest", partial(number, "rest", kind=float, least=0))
 
 
 def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:
@@ -205,8 +215,11 @@ def window_product(kernels: str, strides: str | None) -> tuple[Window, ...]:
 
 
 def grid(
-    sizes: Iterable[Size], methods: Iterable[str], windows: Iterable[Window], threads: Iterable[int]
+    sizes: Iterable[Size],
+    methods: Iterable[str],
+    windows: Iterable[Window],
+    threads: Iterable[int],
+    rests: Iterable[float] = (0.0,),
 ) -> tuple[Case, ...]:
-    """Return every combination, sizes slowest and threads fastest."""
-    combinations = product(sizes, methods, windows, threads)
-    return tuple(Case(size, method, window, count) for size, method, window, count in combinations)
+    """Return every combination, sizes slowest and rests fastest."""
+    return tuple(Case(*each) for each in product(sizes, methods, windows, threads, rests))

@@ -42,6 +42,7 @@ def _as_hyperfine(timing: Timing) -> dict[str, Any]:
             "window": window_token(case.window),
             "kernel": "x".join(map(str, dict.fromkeys(case.window.kernel))),
             "threads": str(case.threads),
+            "rest": f"{case.rest:g}",
         },
         "bytes": case.bytes,
     }

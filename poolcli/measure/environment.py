@@ -38,6 +38,7 @@ def environment() -> Environment:
     from poolcli.core.threads import usable_cpus
 
     settings = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    settings.setdefault("OMP_WAIT_POLICY", "not set")  # it decides who is ahead after a rest
     return Environment(cpu_model(), usable_cpus(), f"{platform.system()} {platform.machine()}", versions(), settings)
 
 

@@ -58,7 +58,7 @@ def draw(results: Results, form: str) -> dict[str, bytes]:
     panels: dict[tuple[object, ...], list[Timing]] = {}
     for timing in results.done:
         case = timing.case
-        panels.setdefault((case.size, case.threads, case.method), []).append(timing)
+        panels.setdefault((case.size, case.threads, case.rest, case.method), []).append(timing)
     grown = [growing for timings in panels.values() if (growing := _growing(timings))]
     told = {timing.case for timings in grown for timing in timings}
     rest = [left for timings in panels.values() if (left := [t for t in timings if t.case not in told])]
@@ -84,7 +84,7 @@ def _picture(
             fill(ax, timings, styles)
             case = timings[0].case
             threads = f"{case.threads} thread{'s' * (case.threads != 1)}"
-            ax.set_title(f"{case.method}   {case.size.token}   {threads}", fontsize=10)
+            ax.set_title(f"{case.method}   {case.size.token}   {threads}{case.rested}", fontsize=10)
             ax.set_axisbelow(True)
             ax.spines[["top", "right"]].set_visible(False)
         for ax in axes[len(row) :]:

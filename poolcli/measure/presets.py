@@ -29,7 +29,7 @@ _ROWS = (
         "headline",
         "the table of README",
         f"--size {_MAPS},{_MAPS_LAST},{_PHOTO} -m max,avg,l2 -w k2s2,k3s2,k3s1,k15s1,k31s1,k31s31 --peers auto "
-        "--min-runs 5 --min-time 0.2 --max-time 1",
+        "--rest 0,0.02 --min-runs 5 --min-time 0.2 --max-time 1",
     ),
     Preset(
         "growth",

@@ -64,6 +64,12 @@ class Asked:
         choices={p.name: p.summary for p in presets.PRESETS.values()},
     )
     threads: str | None = setting("Run", "Else all usable processors.", default=None, short="-t", metavar="NUMBERS")
+    rest: str = setting(
+        "Run",
+        "Seconds without calls before each run, as between two files of a pipeline.",
+        default="0",
+        metavar="NUMBERS",
+    )
     engine: str = setting("Run", "numba, numpy.", default="numba", metavar="NAMES", choices=TIMED)
     peers: str = setting(
         "Run",
@@ -163,4 +169,4 @@ def grid(asked: Asked, files: Iterable[Size]) -> tuple[Case, ...]:
     else:
         windows = cases.windows(asked.window)
     threads = (usable_cpus(),) if asked.threads is None else cases.threads(asked.threads)
-    return cases.grid(sizes, methods, windows, threads)
+    return cases.grid(sizes, methods, windows, threads, cases.rests(asked.rest))

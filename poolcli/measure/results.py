@@ -164,4 +164,4 @@ def _family(timing: Timing) -> tuple[object, ...]:
     """What the timings share between which growth is told: all but the kernel."""
     case = timing.case
     window = (value for name, value in case.window.values().items() if name != "kernel")
-    return (timing.contender, case.size, case.method, case.threads, *window)
+    return (timing.contender, case.size, case.method, case.threads, case.rest, *window)

@@ -39,7 +39,7 @@ def _timed(case: Case, engine: str, rules: Rules, folder: str) -> tuple[Timing, 
         (job,) = naming.plan([case.size.input or ""], Output(folder + os.sep, force=True), request)
         call = partial(_once, job, request, seen)
         call()
-        samples = interleave({OURS: call}, rules)[OURS]
+        samples = interleave({OURS: call}, rules, rested=case.rest)[OURS]
     except PoolError as error:
         return (Timing(case, f"{OURS} total", "refused", error.message),)
     counted = seen[-len(samples.seconds) :]

@@ -73,6 +73,7 @@ COLUMNS = (
     Column("method", "method", lambda row: row.timing.case.method, text=True),
     Column("window", "window", lambda row: window_token(row.timing.case.window), text=True),
     Column("threads", "threads", lambda row: row.timing.case.threads),
+    Column("rest", "rest ms", lambda row: row.timing.case.rest or None, 1e3),
     Column("contender", "contender", lambda row: row.timing.contender, text=True),
     Column("median", "median ms", _statistic("median"), 1e3),
     Column("min", "min ms", _statistic("min"), 1e3),
@@ -142,7 +143,7 @@ def overview(results: Results) -> str:
         [
             case.size.token,
             case.method,
-            window_token(case.window) + f" t{case.threads}" * several,
+            window_token(case.window) + f" t{case.threads}" * several + case.rested,
             *(cells.get((case, name), "") for name in names),
         ]
         for case in cases

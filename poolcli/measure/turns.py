@@ -63,14 +63,16 @@ class Samples:
     system: float = 0.0
     failure: str = ""
 
-    def turn(self, rules: Rules, clock: Clock, rest: Callable[[], None]) -> bool:
-        """Run once; return whether there is to be another turn. What the turn takes counts, rest and warm-up too."""
+    def turn(self, rules: Rules, clock: Clock, rest: Callable[[], None], rested: float) -> bool:
+        """Run once, *rested*; return whether there is to be another turn. All that it takes counts."""
         begin = clock()
         rest()
         try:
             if rules.warmup and self.seconds and self.seconds[-1] < SHORT:
                 for _ in range(min(MOST_WARM, 1 + int(WARM / max(self.seconds[-1], 1e-9)))):
                     self._run(clock)
+            if rested:
+                time.sleep(rested)
             seconds = self._run(clock)
         except Exception as error:  # noqa: BLE001 -- peers are foreign code; what breaks one must not end the others
             self.failure = failure(error)
@@ -133,10 +135,12 @@ def interleave(
     spent: Mapping[str, float] | None = None,
     clock: Clock = time.perf_counter_ns,
     rest: Callable[[], None] = settle,
+    rested: float = 0.0,
 ) -> dict[str, Samples]:
     """Return what *calls* took in turns, one call each a round, until each has run enough.
 
-    *spent* are seconds that calls took before; *rest* comes before each call, outside its time.
+    *spent* are seconds that calls took before; *rest* comes before each turn, outside its time, and so many seconds
+    that it has *rested* before the call that is timed, after those that warm it up.
     """
     samples = {name: Samples(call, (spent or {}).get(name, 0.0)) for name, call in calls.items()}
     running = list(samples.values())
@@ -145,7 +149,7 @@ def interleave(
     gc.disable()  # a collection would fall into somebody's sample
     try:
         while running:
-            running = [contender for contender in running if contender.turn(rules, clock, rest)]
+            running = [contender for contender in running if contender.turn(rules, clock, rest, rested)]
     finally:
         if collected:
             gc.enable()
