@@ -13,15 +13,12 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from pictures import ICC, chunk, decode, encode, refusal, saved
+from PIL import Image
 
-from poolcli.errors import InputError
 from poolcli.media import contents
 from poolcli.media import png as png_module
-from poolcli.media.formats import by_name
 
-LIMIT = 10**9
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 COLOURS = {"grey": (0, 1), "RGB": (2, 3), "grey-alpha": (4, 2), "RGBA": (6, 4)}
 
 
@@ -47,31 +44,6 @@ def scene(rows, columns, channels=3, top=255):
     grain = np.random.default_rng(1).normal(0, 0.02, (rows, columns, channels))
     layers = (np.stack(waves, -1) / 4 + 0.5 + grain).clip(0, 1) * top
     return layers.round().astype(np.uint16 if top > 255 else np.uint8)
-
-
-def decode(data):
-    content = contents.decode(data, max_pixels=LIMIT)
-    assert content.header == contents.look(data, max_pixels=LIMIT).header
-    assert content.pixels.shape == content.header.shape
-    assert content.pixels.dtype.name == content.header.dtype
-    return content
-
-
-def encode(pixels, name="png", meta=None, quality=None):
-    return b"".join(contents.encode(pixels, by_name(name), meta, quality=quality))
-
-
-def refusal(data):
-    with pytest.raises(InputError) as caught:
-        contents.decode(data, max_pixels=LIMIT)
-    return caught.value.message
-
-
-def saved(picture, form, **options):
-    file = io.BytesIO()
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    picture.save(file, form, **options)
-    return file.getvalue()
 
 
 def pillow(data):
@@ -109,10 +81,6 @@ def filtered(kind, row, last, step):
         (row[at] - prediction(kind, lefts[at], last[at], corners[at])) % 256
         for at in range(len(row))
     ]  # fmt: skip
-
-
-def chunk(kind, data=b""):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def packed(samples, depth):
