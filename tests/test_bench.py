@@ -286,7 +286,7 @@ def test_bytes_are_those_read_and_written():
     assert case.size.pixels == 72
 
 
-@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=presets.PRESETS)
 def test_preset_is_made_of_values_that_parse(preset):
     words = preset.options.split()
     options = dict(zip(words[::2], words[1::2], strict=True))

@@ -292,12 +292,12 @@ def explain(record: Record) -> None:
     say(f"{shown(record.job.input)}:")
     for index, axis, (scale, offset) in zip(layout.pooled, plan.axes, plan.mapping, strict=True):
         letter = layout.letters[index]
-        told = isinstance(axis, Spans)
-        size = f"{axis.out}, as asked for" if told else _size(axis, ceil=record.request.window.ceil)
+        irregular = isinstance(axis, Spans)
+        size = f"{axis.out}, as asked for" if irregular else _size(axis, ceil=record.request.window.ceil)
         say(f"  {AXES.get(letter, f'axis {letter}')}: {size}")
         (start, stop), (last, end) = axis.span(0), axis.span(axis.out - 1)
         count = [axis.count(o, include_pad=plan.divisor == "window") for o in (0, axis.out - 1)]
-        if told:
+        if irregular:
             say(f"    windows {_spans([axis.span(o) for o in range(axis.out)])}")
         else:
             say(f"    padding {axis.before} before, {axis.after} after; effective kernel {axis.reach}")

@@ -97,7 +97,7 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Return the one JSON form: standard types only, no NaN."""
         of = self.subject
-        told = ["name", "title", "unit", "better", "formula", "source"]
+        described = ["name", "title", "unit", "better", "formula", "source"]
         return {
             "schema": SCHEMA,
             "input": {
@@ -110,7 +110,7 @@ class Comparison:
                 "planes": list(of.planes),
                 "noise": of.noise[0],
             },
-            "criteria": [{name: getattr(criterion, name) for name in told} for criterion in self.criteria],
+            "criteria": [{name: getattr(criterion, name) for name in described} for criterion in self.criteria],
             "results": [
                 {"method": row.method, "window": row.window}
                 | dict.fromkeys(row.values)
