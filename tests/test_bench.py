@@ -536,6 +536,13 @@ def test_time_that_no_clock_saw_comes_back_as_it_was():
     assert document.from_json(document.to_json(before)) == before
 
 
+@pytest.mark.parametrize(("kernel", "said"), [((3, 3, 3), "3"), ((2, 3, 2), "2x3x2"), ((3, 2, 2), "3x2x2")])
+def test_a_kernel_among_the_parameters_names_each_axis_unless_all_are_the_same(kernel, said):
+    case = Case(Size((4, 5, 6), "DHW", "float32"), "max", Window(kernel), 1)
+    found = json.loads(document.to_json(results_of(timing(case=case))))
+    assert found["results"][0]["parameters"]["kernel"] == said
+
+
 def test_document_has_the_keys_of_its_schema():
     found = json.loads(document.to_json(a_benchmark()))
     assert found["schema"] == "poolcli/1"
