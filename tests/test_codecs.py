@@ -16,7 +16,7 @@ import pytest
 from pictures import ICC, chunk, decode, encode, refusal, saved
 from PIL import Image
 
-from poolcli.media import contents
+from poolcli.media import contents, pngfilters
 from poolcli.media import png as png_module
 
 COLOURS = {"grey": (0, 1), "RGB": (2, 3), "grey-alpha": (4, 2), "RGBA": (6, 4)}
@@ -335,14 +335,14 @@ def test_all_five_filters_are_used_and_the_least_differences_win():
 def test_the_paeth_of_bytes_is_that_of_the_standard():
     values = sorted({*range(0, 256, 15), 1, 2, 127, 128, 129, 253, 254})
     cases = np.array(list(itertools.product(values, repeat=3)), np.uint8)
-    found = png_module._paeth(*(np.ascontiguousarray(column) for column in cases.T))  # noqa: SLF001 -- the formula itself
+    found = pngfilters._paeth(*(np.ascontiguousarray(column) for column in cases.T))  # noqa: SLF001 -- the formula itself
     assert found.tolist() == [paeth(*map(int, case)) for case in cases]
 
 
 def test_blocks_of_rows_and_pieces_of_pixels_leave_no_seam(monkeypatch):
     pixels = scene(50, 40)
     whole = encode(pixels)
-    monkeypatch.setattr(png_module, "_BLOCK", 7 * 120)
+    monkeypatch.setattr(pngfilters, "_BLOCK", 7 * 120)
     assert encode(pixels) == whole
     monkeypatch.setattr(png_module, "_LONGEST", 999)
     pieces = encode(pixels)
