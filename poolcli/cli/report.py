@@ -214,10 +214,8 @@ def shape(lengths: Sequence[int]) -> str:
     return "x".join(map(str, lengths))
 
 
-def seconds(value: float | None) -> str:
+def seconds(value: float) -> str:
     """Return a time in the unit that suits it."""
-    if value is None:
-        return ""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms" if value >= 1e-4 else f"{value * 1e6:.0f} us"
 
 

@@ -18,6 +18,7 @@ from poolcli.jobs.request import method
 from poolcli.measure import cases, criteria
 from poolcli.measure.advice import Advice, Facts, advise, unfit
 from poolcli.measure.codec import encode
+from poolcli.measure.request import require
 from poolcli.measure.subject import Subject, indexed, subject
 from poolcli.measure.turns import Rules, interleave
 
@@ -131,6 +132,7 @@ class Comparison:
         """Return the report: one page that loads nothing; `UsageError` where the extra `report` is not installed."""
         from poolcli.measure import report
 
+        require("html")
         return report.rendered(report.compared(self))
 
 

@@ -35,6 +35,13 @@ def suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
+def require(*options: str) -> None:
+    """Refuse options of which a package is not installed."""
+    for name, package, extra in NEEDED:
+        if name in options and find_spec(package) is None:
+            raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{extra}]'")
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is asked of a benchmark, beside its `Rules`; lists are text that `cases` parses."""
@@ -114,9 +121,7 @@ class Asked:
             for path in getattr(self, name):
                 if suffix(path) not in known:
                     raise UsageError(f"{name} must end in {', '.join(known)}, got {path!r}")
-        for name, package, extra in NEEDED:
-            if getattr(self, name) and find_spec(package) is None:
-                raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{extra}]'")
+        require(*(name for name, *_ in NEEDED if getattr(self, name)))
 
 
 def arrays(names: list[str], asked: str | None) -> dict[Size, Any]:
