@@ -227,14 +227,6 @@ def pixels(record: Record) -> float:
 
 
 def timing(records: Sequence[Record]) -> None:
-    """Show the timing table on stderr; where nobody can see it, nothing is lost."""
-    try:
-        _timing(records)
-    except OSError:
-        sys.stderr = None
-
-
-def _timing(records: Sequence[Record]) -> None:
     """Show the timing table on stderr: a row for each file, of many the slowest; then what ran, once."""
     done = [record for record in records if record.status == "done"]
     if sys.stderr is None or not done:
@@ -247,7 +239,10 @@ def _timing(records: Sequence[Record]) -> None:
         rows.append([f"all {len(done)} files{cut}", "", "", *_figures(done)])
     labels = ("file", "in", "out", *(f">{stage} ms" for stage in TIMED), ">Mpix/s")
     least = ("out", "in", "write ms", "read ms", "Mpix/s", "encode ms", "decode ms")
-    show(labels, rows, least, stderr=True)
+    try:
+        show(labels, rows, least, stderr=True)
+    except OSError:  # where nobody can see it, nothing is lost
+        sys.stderr = None
     say_engines(record.choice for record in done)
     started = [
         f"{label} {seconds(sum(record.seconds[stage] for record in done))}"
