@@ -297,7 +297,7 @@ def test_bytes_are_those_read_and_written():
     assert case.size.pixels == 72
 
 
-@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=presets.PRESETS)
 def test_preset_is_made_of_values_that_parse(preset):
     words = preset.options.split()
     options = dict(zip(words[::2], words[1::2], strict=True))
@@ -586,6 +586,13 @@ def test_document_of_a_real_run_comes_back_as_it_was():
 def test_time_that_no_clock_saw_comes_back_as_it_was():
     before = results_of(timing(times=(0.0, 0.0)))
     assert document.from_json(document.to_json(before)) == before
+
+
+@pytest.mark.parametrize(("kernel", "said"), [((3, 3, 3), "3"), ((2, 3, 2), "2x3x2"), ((3, 2, 2), "3x2x2")])
+def test_a_kernel_among_the_parameters_names_each_axis_unless_all_are_the_same(kernel, said):
+    case = Case(Size((4, 5, 6), "DHW", "float32"), "max", Window(kernel), 1)
+    found = json.loads(document.to_json(results_of(timing(case=case))))
+    assert found["results"][0]["parameters"]["kernel"] == said
 
 
 def test_document_has_the_keys_of_its_schema():

@@ -211,7 +211,7 @@ def test_no_ratio_to_ours_is_shown_for_the_limit(cli):
 
 
 def test_a_preset_is_printed_and_gives_way_to_options(cli, monkeypatch):
-    row = presets.Preset("tiny", "for the test", "--size 12x10:HW:f32 -m max -w k2s2 --peers none -r 3 --engine numpy")
+    row = presets.Preset("for the test", "--size 12x10:HW:f32 -m max -w k2s2 --peers none -r 3 --engine numpy")
     monkeypatch.setitem(presets.PRESETS, "tiny", row)
     done = cli("bench", "--preset", "tiny", "-m", "min")
     assert done.code == 0

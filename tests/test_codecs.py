@@ -13,15 +13,12 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from pictures import ICC, chunk, decode, encode, refusal, saved
+from PIL import Image
 
-from poolcli.errors import InputError
-from poolcli.media import contents
+from poolcli.media import contents, pngfilters
 from poolcli.media import png as png_module
-from poolcli.media.formats import by_name
 
-LIMIT = 10**9
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 COLOURS = {"grey": (0, 1), "RGB": (2, 3), "grey-alpha": (4, 2), "RGBA": (6, 4)}
 
 
@@ -47,31 +44,6 @@ def scene(rows, columns, channels=3, top=255):
     grain = np.random.default_rng(1).normal(0, 0.02, (rows, columns, channels))
     layers = (np.stack(waves, -1) / 4 + 0.5 + grain).clip(0, 1) * top
     return layers.round().astype(np.uint16 if top > 255 else np.uint8)
-
-
-def decode(data):
-    content = contents.decode(data, max_pixels=LIMIT)
-    assert content.header == contents.look(data, max_pixels=LIMIT).header
-    assert content.pixels.shape == content.header.shape
-    assert content.pixels.dtype.name == content.header.dtype
-    return content
-
-
-def encode(pixels, name="png", meta=None, quality=None):
-    return b"".join(contents.encode(pixels, by_name(name), meta, quality=quality))
-
-
-def refusal(data):
-    with pytest.raises(InputError) as caught:
-        contents.decode(data, max_pixels=LIMIT)
-    return caught.value.message
-
-
-def saved(picture, form, **options):
-    file = io.BytesIO()
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    picture.save(file, form, **options)
-    return file.getvalue()
 
 
 def pillow(data):
@@ -109,10 +81,6 @@ def filtered(kind, row, last, step):
         (row[at] - prediction(kind, lefts[at], last[at], corners[at])) % 256
         for at in range(len(row))
     ]  # fmt: skip
-
-
-def chunk(kind, data=b""):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def packed(samples, depth):
@@ -367,14 +335,14 @@ def test_all_five_filters_are_used_and_the_least_differences_win():
 def test_the_paeth_of_bytes_is_that_of_the_standard():
     values = sorted({*range(0, 256, 15), 1, 2, 127, 128, 129, 253, 254})
     cases = np.array(list(itertools.product(values, repeat=3)), np.uint8)
-    found = png_module._paeth(*(np.ascontiguousarray(column) for column in cases.T))  # noqa: SLF001 -- the formula itself
+    found = pngfilters._paeth(*(np.ascontiguousarray(column) for column in cases.T))  # noqa: SLF001 -- the formula itself
     assert found.tolist() == [paeth(*map(int, case)) for case in cases]
 
 
 def test_blocks_of_rows_and_pieces_of_pixels_leave_no_seam(monkeypatch):
     pixels = scene(50, 40)
     whole = encode(pixels)
-    monkeypatch.setattr(png_module, "_BLOCK", 7 * 120)
+    monkeypatch.setattr(pngfilters, "_BLOCK", 7 * 120)
     assert encode(pixels) == whole
     monkeypatch.setattr(png_module, "_LONGEST", 999)
     pieces = encode(pixels)

@@ -17,7 +17,7 @@ import poolcli
 from poolcli.core.geometry import Window
 from poolcli.core.methods import lookup
 from poolcli.errors import InputError, PoolError, UsageError
-from poolcli.measure import criteria, sheet
+from poolcli.measure import criteria, request, sheet
 from poolcli.measure.advice import RULES, TRAINING, unfit
 from poolcli.measure.subject import subject
 
@@ -558,3 +558,14 @@ def test_a_picture_takes_up_to_six_times_its_memory(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 6
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_report_whose_package_is_missing_names_the_extra(cli, samples, monkeypatch, package):
+    monkeypatch.setattr(request, "find_spec", lambda name: None if name == package else name)
+    done = cli("compare", samples / "grey_odd.png", "--html", "x.html")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == f"error: html must have {package} installed\nhint: pip install 'poolcli[report]'\n"
+    found = poolcli.compare(np.eye(8), ("max",), ("k2",), engine="numpy")
+    with pytest.raises(UsageError, match=f"html must have {package} installed"):
+        found.to_html()

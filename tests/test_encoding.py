@@ -7,19 +7,14 @@ import io
 import numpy as np
 import pytest
 import tifffile
+from pictures import scene
 from PIL import Image
 
 from poolcli.media.formats import FORMATS
 
 
-def scene(rows=80, columns=120):
-    y, x = np.mgrid[:rows, :columns]
-    layers = [120 + 70 * np.sin(x / (9 + c) + c) + 50 * np.cos(y / (7 + c)) for c in range(3)]
-    return np.stack(layers, -1).round().clip(0, 255).astype(np.uint8)
-
-
 def size(cli, target, *arguments):
-    Image.fromarray(scene()).save("a.png")
+    Image.fromarray(scene(80, 120)).save("a.png")
     assert cli("pool", "a.png", "-k", "1", *arguments, "-o", target, "-f").code == 0
     with open(target, "rb") as file:
         return len(file.read())
@@ -34,7 +29,7 @@ def test_every_value_of_every_key_gives_a_picture(cli, format_):
         if not format_.lossy:
             assert cli("pool", target, "-k", "1", "-o", "again.png", "-f").code == 0
             with Image.open("again.png") as picture:
-                assert np.array_equal(np.asarray(picture), scene())
+                assert np.array_equal(np.asarray(picture), scene(80, 120))
 
 
 def test_the_keys_mean_what_they_say(cli):
@@ -52,14 +47,14 @@ def test_lossless_loses_nothing_or_is_refused(cli):
         size(cli, target, "--lossless")
         assert cli("pool", target, "-k", "1", "-o", "again.png", "-f").code == 0
         with Image.open("again.png") as picture:
-            assert np.array_equal(np.asarray(picture), scene())
+            assert np.array_equal(np.asarray(picture), scene(80, 120))
     for arguments in (["-o", "x.jpg"], ["-o", "x.webp", "-Q", "80"]):
         done = cli("pool", "a.png", "--lossless", *arguments, "-f")
         assert (done.code, "lossless must be asked of a format that can" in done.err) == (2, True)
 
 
 def test_a_webp_is_lossless_unless_its_source_was_not(cli):
-    picture = Image.fromarray(scene())
+    picture = Image.fromarray(scene(80, 120))
     for lossless in (True, False):
         picture.save("a.webp", lossless=lossless)
         assert cli("pool", "a.webp", "-k", "1", "-o", "x.webp", "-f").code == 0
@@ -88,9 +83,9 @@ def test_what_an_encoder_does_not_know_is_refused_before_anything_is_read(cli, p
 
 
 def test_of_several_those_that_can_are_told_and_the_others_are_named_once(cli):
-    Image.fromarray(scene()).save("a.jpg")
+    Image.fromarray(scene(80, 120)).save("a.jpg")
     for name in ("b.png", "c.png"):
-        Image.fromarray(scene()).save(name)
+        Image.fromarray(scene(80, 120)).save(name)
     np.save("t.npy", np.zeros((4, 6, 8), np.uint8))
     done = cli("pool", "b.png", "a.jpg", "c.png", "-Q", "20", "-o", "out/")
     assert done.code == 0

@@ -8,25 +8,14 @@ import sys
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from pictures import ICC, LIMIT, decode, noise, read_or_refused, refusal, refused_cut, scene
+from PIL import Image
 
 from poolcli.errors import InputError, LimitError
 from poolcli.media import contents
 from poolcli.media.formats import by_name, sniff
 
-LIMIT = 10**9
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<?xpacket begin=""?><x:xmpmeta xmlns:x="adobe:ns:meta/"/><?xpacket end="w"?>'
-
-
-def noise(shape, dtype="uint8", seed=0):
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-
-
-def scene(rows=40, columns=60, channels=3):
-    y, x = np.mgrid[:rows, :columns]
-    layers = [120 + 70 * np.sin(x / (9 + c) + c) + 50 * np.cos(y / (7 + c)) for c in range(channels)]
-    return np.stack(layers, -1).round().clip(0, 255).astype(np.uint8)
 
 
 def exif_block(**tags):
@@ -37,22 +26,8 @@ def exif_block(**tags):
     return exif.tobytes()
 
 
-def decode(data):
-    content = contents.decode(bytes(data), max_pixels=LIMIT)
-    assert content.header == contents.look(bytes(data), max_pixels=LIMIT).header
-    assert content.pixels.dtype.name == content.header.dtype
-    return content
-
-
 def encode(pixels, name, quality=None, **meta):
     return b"".join(contents.encode(pixels, by_name(name), contents.Meta(**meta), quality=quality))
-
-
-def refusal(data, kind=InputError):
-    with pytest.raises(kind) as caught:
-        contents.decode(bytes(data), max_pixels=LIMIT)
-    assert type(caught.value) is kind
-    return caught.value.message
 
 
 # --- What we write ---
@@ -228,24 +203,14 @@ SAMPLES = {
 def test_a_file_cut_anywhere_is_refused(name):
     data = SAMPLES[name]()
     decode(data)
-    for length in sorted(
-        {*range(0, min(len(data), 200), 3), *range(0, len(data), max(1, len(data) // 60)), len(data) - 1}
-    ):
-        with pytest.raises(InputError):
-            contents.decode(data[:length], max_pixels=LIMIT)
+    refused_cut(
+        data, sorted({*range(0, min(len(data), 200), 3), *range(0, len(data), max(1, len(data) // 60)), len(data) - 1})
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_damaged_files_are_read_or_refused(name):
-    data, rng = SAMPLES[name](), np.random.default_rng(7)
-    for _ in range(60):
-        broken = bytearray(data)
-        for at in rng.integers(0, len(data), 3):
-            broken[at] = rng.integers(0, 256)
-        try:
-            contents.decode(bytes(broken), max_pixels=10**6)
-        except (InputError, LimitError) as error:
-            assert "\n" not in error.message  # noqa: PT017 - either outcome is right, any other error is not
+    read_or_refused(SAMPLES[name]())
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -7,7 +7,6 @@ import importlib
 import io
 import itertools
 import pickle
-import re
 import struct
 import subprocess
 import sys
@@ -16,74 +15,15 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
+from pictures import ICC, LIMIT, chunk, decode, encode, noise, read_or_refused, refusal, refused_cut, saved, scene, tiff
+from PIL import ExifTags, Image, ImageFile, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from poolcli.errors import InputError, LimitError, UsageError
 from poolcli.media import bmp, contents, pictures
 from poolcli.media.formats import FORMATS, by_name, by_suffix, check, sniff, writable
 
-LIMIT = 10**9
 PICTURES = [format_ for format_ in FORMATS if format_.picture and format_.writes]
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def noise(shape, dtype="uint8", seed=0):
-    """Return reproducible values over the whole range of a dtype."""
-    rng = np.random.default_rng(seed)
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return rng.normal(0, 100, shape).astype(kind)
-    if kind.kind == "b":
-        return rng.integers(0, 2, shape).astype(kind)
-    limits = np.iinfo(kind)
-    return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
-
-
-def scene(rows=40, columns=60, channels=3):
-    """Return something smooth, as JPEG likes it."""
-    y, x = np.mgrid[:rows, :columns]
-    layers = [120 + 70 * np.sin(x / (9 + c) + c) + 50 * np.cos(y / (7 + c)) for c in range(channels)]
-    return np.stack(layers, -1).round().clip(0, 255).astype(np.uint8)
-
-
-def saved(picture, form, **options):
-    """Return the file that Pillow writes."""
-    file = io.BytesIO()
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    picture.save(file, form, **options)
-    return file.getvalue()
-
-
-def tiff(array, **options):
-    """Return the file that tifffile writes."""
-    file = io.BytesIO()
-    tifffile.imwrite(file, array, **{"metadata": None, **options})
-    return file.getvalue()
-
-
-def decode(data, max_pixels=LIMIT):
-    content = contents.decode(data, max_pixels=max_pixels)
-    assert content.header == contents.look(data, max_pixels=max_pixels).header
-    assert content.header.shape == content.pixels.shape
-    assert content.header.dtype == content.pixels.dtype.name
-    return content
-
-
-def encode(pixels, name, meta=None, quality=None):
-    format_ = by_name(name)
-    check(format_, pixels.shape, pixels.dtype.name, meta and meta.mode)
-    return b"".join(contents.encode(pixels, format_, meta, quality=quality))
-
-
-def refusal(data, kind=InputError):
-    """Return the message with which decoding must refuse."""
-    with pytest.raises(kind) as caught:
-        contents.decode(data, max_pixels=LIMIT)
-    assert type(caught.value) is kind
-    assert "\n" not in caught.value.message
-    assert len(caught.value.message) < 200
-    return caught.value.message
 
 
 def isolated(code, payload):
@@ -98,10 +38,6 @@ def isolated(code, payload):
 
 
 # --- PNG built by hand ---
-
-
-def chunk(kind, data=b""):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(samples, depth, colour, *extra, behind=()):
@@ -1119,17 +1055,12 @@ def test_a_file_cut_anywhere_is_refused(name):
     data = SEEDS[name]()
     decode(data)
     last = len(data) - 4 * (name == "own tiff")  # four zeros that say that no folder follows
-    lengths = sorted({*range(min(last, 200)), *range(0, last, 7), *range(last - 20, last)})
-    for length in lengths:
-        with pytest.raises(InputError):
-            contents.decode(data[:length], max_pixels=LIMIT)
+    refused_cut(data, sorted({*range(min(last, 200)), *range(0, last, 7), *range(last - 20, last)}))
 
 
 def test_a_gif_cut_anywhere_is_refused_or_lacks_only_its_last_byte():
     data = saved(noise((12, 15)), "GIF")
-    for length in range(len(data) - 2):
-        with pytest.raises(InputError):
-            contents.decode(data[:length], max_pixels=LIMIT)
+    refused_cut(data, range(len(data) - 2))
 
 
 def test_bytes_after_a_complete_picture_do_no_harm():
@@ -1153,23 +1084,9 @@ def test_a_wrong_checksum_is_named_even_where_the_data_is_sound():
     assert refusal(bytes(data)) == "damaged png: checksum of IDAT"
 
 
-PYTHONS = re.compile(
-    r"zip\(|index|not supported between|operand|' object|argument|subscript|unpack|: '?-?\d+'?$|NoneType"
-)
-
-
 @pytest.mark.parametrize("name", SEEDS)
 def test_damaged_files_are_read_or_refused_in_words_for_people(name):
-    data, rng = SEEDS[name](), np.random.default_rng(7)
-    for _ in range(60):
-        broken = bytearray(data)
-        for at in rng.integers(0, len(data), 3):
-            broken[at] = rng.integers(0, 256)
-        try:
-            contents.decode(bytes(broken), max_pixels=10**6)
-        except (InputError, LimitError) as error:
-            assert "\n" not in error.message  # noqa: PT017 - either outcome is right, any other error is not
-            assert not PYTHONS.search(error.message)  # noqa: PT017
+    read_or_refused(SEEDS[name]())
 
 
 def test_a_changed_process_wide_switch_changes_nothing(monkeypatch):

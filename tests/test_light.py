@@ -9,16 +9,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import tifffile
+from pictures import noise
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from poolcli.media import contents
 from poolcli.media.formats import by_name
 
 TOPS = {"uint8": 255, "uint16": 65535}
-
-
-def noise(shape, dtype="uint8", seed=0):
-    return np.random.default_rng(seed).integers(0, TOPS[dtype], shape, dtype, endpoint=True)
 
 
 def save(name, pixels, format="png", mode=None, **fields):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import poolcli
@@ -15,6 +14,7 @@ from poolcli.core.settings import setting
 from poolcli.errors import InputError, PoolError, UsageError
 from poolcli.jobs.page import PICTURE_LAYOUTS
 from poolcli.jobs.request import Output, Request
+from poolcli.measure.request import require
 from poolcli.media import files
 from poolcli.media.files import shown
 
@@ -93,8 +93,8 @@ def _check(input: str, asked: Compared, *, force: bool) -> None:
             raise UsageError(f"{option} must be another file than the input, got {name!r}")
         if os.path.lexists(name) and not force:
             raise UsageError(f"{shown(name)}: exists already", "force=True overwrites it")
-    if asked.html is not None and not (find_spec("jinja2") and find_spec("matplotlib")):
-        raise UsageError("html must have jinja2 and matplotlib installed", "pip install 'poolcli[report]'")
+    if asked.html is not None:
+        require("html")
 
 
 def _read(name: str, request: Request, key: str | None = None) -> Content:

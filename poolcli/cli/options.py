@@ -52,14 +52,14 @@ class Talk:
 def command(*examples: str, more: str = "", cls: type[TyperCommand] | None = None) -> Callable[..., TyperCommand]:
     """Return what makes a command of a function: its records become options, *more* and *examples* end its help.
 
-    What the command does is told by the function's docstring or, where it has none, by the table of commands.
+    What the command does is said by the function's docstring or, where it has none, by the table of commands.
     """
     end = "\n".join([*([more] if more else []), "Examples:", *(f"  {line}" for line in examples)])
 
     def made(function: Callable[..., int]) -> TyperCommand:
         app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=HELP)
-        told = function.__doc__ or COMMANDS[function.__name__]
-        app.command(cls=cls or Command, help=told, epilog=end)(spelled_out(function))
+        summary = function.__doc__ or COMMANDS[function.__name__]
+        app.command(cls=cls or Command, help=summary, epilog=end)(spelled_out(function))
         return cast("TyperCommand", get_command(app))
 
     return made

@@ -220,10 +220,8 @@ def shape(lengths: Sequence[int]) -> str:
     return "x".join(map(str, lengths))
 
 
-def seconds(value: float | None) -> str:
+def seconds(value: float) -> str:
     """Return a time in the unit that suits it."""
-    if value is None:
-        return ""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms" if value >= 1e-4 else f"{value * 1e6:.0f} us"
 
 
@@ -235,14 +233,6 @@ def pixels(record: Record) -> float:
 
 
 def timing(records: Sequence[Record]) -> None:
-    """Show the timing table on stderr; where nobody can see it, nothing is lost."""
-    try:
-        _timing(records)
-    except OSError:
-        sys.stderr = None
-
-
-def _timing(records: Sequence[Record]) -> None:
     """Show the timing table on stderr: a row for each file, of many the slowest; then what ran, once."""
     done = [record for record in records if record.status == "done"]
     if sys.stderr is None or not done:
@@ -255,7 +245,10 @@ def _timing(records: Sequence[Record]) -> None:
         rows.append([f"all {len(done)} files{cut}", "", "", *_figures(done)])
     labels = ("file", "in", "out", *(f">{stage} ms" for stage in TIMED), ">Mpix/s")
     least = ("out", "in", "write ms", "read ms", "Mpix/s", "encode ms", "decode ms")
-    show(labels, rows, least, stderr=True)
+    try:
+        show(labels, rows, least, stderr=True)
+    except OSError:  # where nobody can see it, nothing is lost
+        sys.stderr = None
     say_engines(record.choice for record in done)
     started = [
         f"{label} {seconds(sum(record.seconds[stage] for record in done))}"
@@ -298,12 +291,12 @@ def explain(record: Record) -> None:
     say(f"{shown(record.job.input)}:")
     for index, axis, (scale, offset) in zip(layout.pooled, plan.axes, plan.mapping, strict=True):
         letter = layout.letters[index]
-        told = isinstance(axis, Spans)
-        size = f"{axis.out}, as asked for" if told else _size(axis, ceil=record.request.window.ceil)
+        irregular = isinstance(axis, Spans)
+        size = f"{axis.out}, as asked for" if irregular else _size(axis, ceil=record.request.window.ceil)
         say(f"  {AXES.get(letter, f'axis {letter}')}: {size}")
         (start, stop), (last, end) = axis.span(0), axis.span(axis.out - 1)
         count = [axis.count(o, include_pad=plan.divisor == "window") for o in (0, axis.out - 1)]
-        if told:
+        if irregular:
             say(f"    windows {_spans([axis.span(o) for o in range(axis.out)])}")
         else:
             say(f"    padding {axis.before} before, {axis.after} after; effective kernel {axis.reach}")

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
+from itertools import product, starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolcli.core.geometry import Window
@@ -17,7 +17,6 @@ from poolcli.jobs.request import method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import ModuleType
 
     from poolcli.core.axes import Plan
     from poolcli.core.pooling import Outline
@@ -69,19 +68,15 @@ class Size:
     @property
     def bytes(self) -> int:
         """Bytes of the input."""
-        return math.prod(self.shape) * int(_dtypes().named(self.dtype).itemsize)
+        from poolcli.core import dtypes  # brings NumPy, which help does without
+
+        return math.prod(self.shape) * dtypes.named(self.dtype).itemsize
 
     @property
     def pixels(self) -> int:
         """Positions: rows x columns x batch; channels do not count."""
         lengths = zip(self.shape, self.layout, strict=True)
         return math.prod(length for length, letter in lengths if letter != "C")
-
-
-def _dtypes() -> ModuleType:
-    from poolcli.core import dtypes  # brings NumPy, which help does without
-
-    return dtypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +144,23 @@ def window_token(window: Window) -> str:
     if not isinstance(padding, str):
         padding = tuple(before if before == after else f"{before}+{after}" for before, after in padding)
     return (
-        f"k{_spelled(window.kernel)}s{_spelled(window.stride)}"
-        + (f"p{_spelled(padding)}" if set(padding) != {0} else "")
-        + (f"d{_spelled(window.dilation)}" if set(window.dilation) != {1} else "")
+        f"k{spelled(window.kernel)}s{spelled(window.stride)}"
+        + (f"p{spelled(padding)}" if set(padding) != {0} else "")
+        + (f"d{spelled(window.dilation)}" if set(window.dilation) != {1} else "")
         + "c" * window.ceil
     )
 
 
-def _spelled(values: tuple[object, ...] | str) -> str:
+def spelled(values: tuple[object, ...] | str) -> str:
+    """Return a number for each axis as options spell them, one where all are the same; a word as it is."""
     if isinstance(values, str):
         return values
     return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
 def _size(token: str) -> Size:
+    from poolcli.core import dtypes  # brings NumPy, which help does without
+
     shape, *rest = token.split(":")
     hint = "for example 64x224x224:CHW:f32"
     if len(rest) > 2 or not re.fullmatch(r"\d+(x\d+)+", shape):
@@ -170,7 +168,7 @@ def _size(token: str) -> Size:
     lengths = tuple(map(int, shape.split("x")))
     layout, dtype = [*rest, "", ""][:2]
     try:
-        size = Size(lengths, resolve(layout or None, lengths).letters, _dtypes().named(dtype or "f32").name)
+        size = Size(lengths, resolve(layout or None, lengths).letters, dtypes.named(dtype or "f32").name)
     except PoolError as error:
         raise UsageError(f"size {token!r}: {error.message}", hint) from error
     if 0 in lengths:
@@ -222,4 +220,4 @@ def grid(
     rests: Iterable[float] = (0.0,),
 ) -> tuple[Case, ...]:
     """Return every combination, sizes slowest and rests fastest."""
-    return tuple(Case(*each) for each in product(sizes, methods, windows, threads, rests))
+    return tuple(starmap(Case, product(sizes, methods, windows, threads, rests)))

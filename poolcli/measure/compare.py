@@ -18,6 +18,7 @@ from poolcli.jobs.request import method
 from poolcli.measure import cases, criteria
 from poolcli.measure.advice import Advice, Facts, advise, unfit
 from poolcli.measure.codec import encode
+from poolcli.measure.request import require
 from poolcli.measure.subject import Subject, indexed, subject
 from poolcli.measure.turns import Rules, interleave
 
@@ -97,7 +98,7 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Return the one JSON form: standard types only, no NaN."""
         of = self.subject
-        told = ["name", "title", "unit", "better", "formula", "source"]
+        described = ["name", "title", "unit", "better", "formula", "source"]
         return {
             "schema": SCHEMA,
             "input": {
@@ -110,7 +111,7 @@ class Comparison:
                 "planes": list(of.planes),
                 "noise": of.noise[0],
             },
-            "criteria": [{name: getattr(criterion, name) for name in told} for criterion in self.criteria],
+            "criteria": [{name: getattr(criterion, name) for name in described} for criterion in self.criteria],
             "results": [
                 {"method": row.method, "window": row.window}
                 | dict.fromkeys(row.values)
@@ -131,6 +132,7 @@ class Comparison:
         """Return the report: one page that loads nothing; `UsageError` where the extra `report` is not installed."""
         from poolcli.measure import report
 
+        require("html")
         return report.rendered(report.compared(self))
 
 

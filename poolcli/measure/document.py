@@ -9,7 +9,7 @@ from typing import Any
 
 from poolcli.errors import InputError, PoolError
 from poolcli.jobs.records import SCHEMA
-from poolcli.measure.cases import window_token
+from poolcli.measure.cases import spelled, window_token
 from poolcli.measure.codec import decode, encode
 from poolcli.measure.results import Results, Timing
 
@@ -40,7 +40,7 @@ def _as_hyperfine(timing: Timing) -> dict[str, Any]:
             "size": case.size.token,
             "method": case.method,
             "window": window_token(case.window),
-            "kernel": "x".join(map(str, dict.fromkeys(case.window.kernel))),
+            "kernel": spelled(case.window.kernel),
             "threads": str(case.threads),
             "rest": f"{case.rest:g}",
         },

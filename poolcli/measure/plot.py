@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from poolcli.errors import PoolError
-from poolcli.measure.cases import window_token
+from poolcli.measure.cases import spelled, window_token
 from poolcli.measure.peers import LIBRARIES
 from poolcli.measure.results import LIMIT, OURS
 from poolcli.measure.tables import machine, number
@@ -60,8 +60,8 @@ def draw(results: Results, form: str) -> dict[str, bytes]:
         case = timing.case
         panels.setdefault((case.size, case.threads, case.rest, case.method), []).append(timing)
     grown = [growing for timings in panels.values() if (growing := _growing(timings))]
-    told = {timing.case for timings in grown for timing in timings}
-    rest = [left for timings in panels.values() if (left := [t for t in timings if t.case not in told])]
+    drawn = {timing.case for timings in grown for timing in timings}
+    rest = [left for timings in panels.values() if (left := [t for t in timings if t.case not in drawn])]
     styles = _styles(results.done)
     questions = {"kernels": (_draw_lines, grown), "cases": (_draw_bars, rest)}
     return {name: _picture(fill, of, styles, results, form) for name, (fill, of) in questions.items() if of}
@@ -141,8 +141,7 @@ def _draw_lines(ax: Any, timings: list[Timing], styles: dict[str, Style]) -> Non
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     # a decade says enough by its own name; less than two need their 2 and 5
     ax.yaxis.set_minor_formatter(lambda value, _: _minor_label(value) if high < 100 * low else "")
-    stride = "x".join(map(str, dict.fromkeys(timings[0].case.window.stride)))
-    ax.set_xlabel(f"kernel side at stride {stride}, elements")
+    ax.set_xlabel(f"kernel side at stride {spelled(timings[0].case.window.stride)}, elements")
     ax.set_ylabel("time, ms")
     ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
 

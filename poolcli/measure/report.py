@@ -7,7 +7,6 @@ import io
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from poolcli.errors import UsageError
 from poolcli.measure import sheet
 from poolcli.measure.advice import LIMITS
 from poolcli.measure.environment import environment
@@ -47,11 +46,9 @@ class Page(NamedTuple):
 
 
 def rendered(page: Page) -> str:
-    """Return the page as HTML; `UsageError` where jinja2 is not installed."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise UsageError("html must have jinja2 and matplotlib installed", "pip install 'poolcli[report]'") from error
+    """Return the page as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     loader = PackageLoader("poolcli", "measure")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return made.get_template("report.html.j2").render(page=page)

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
     from poolcli.measure.cases import Case, Size
 
-EXPORTS = (".json", ".csv", ".md")
-PLOTS = (".svg", ".png")
-PAGES = (".html",)
+ENDINGS = {"export": (".json", ".csv", ".md"), "plot": (".svg", ".png"), "html": (".html",)}  # of what is written
 NEEDED = (  # option, package, extra
     ("plot", "matplotlib", "plot"),
     ("html", "matplotlib", "report"),
@@ -35,6 +33,13 @@ TIMED = ("numba", "numpy")  # auto would change its mind in mid-run
 def suffix(path: str) -> str:
     """Return what tells the form of a file to write."""
     return os.path.splitext(path)[1].lower()
+
+
+def require(*options: str) -> None:
+    """Refuse options of which a package is not installed."""
+    for name, package, extra in NEEDED:
+        if name in options and find_spec(package) is None:
+            raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{extra}]'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +63,10 @@ class Asked:
     seed: int = setting("Input", "Seed of the synthetic input.", default=0, metavar="N")
     preset: str | None = setting(
         "Run",
-        "; ".join(f"{p.name}: {p.summary}" for p in presets.PRESETS.values()) + ". Other options win.",
+        "; ".join(f"{name}: {preset.summary}" for name, preset in presets.PRESETS.items()) + ". Other options win.",
         default=None,
         metavar="NAME",
-        choices={p.name: p.summary for p in presets.PRESETS.values()},
+        choices={name: preset.summary for name, preset in presets.PRESETS.items()},
     )
     threads: str | None = setting("Run", "Else all usable processors.", default=None, short="-t", metavar="NUMBERS")
     rest: str = setting(
@@ -125,17 +130,11 @@ class Asked:
         if self.load is None and not inputs and (not self.size or self.phase == "e2e"):
             hint = "poolcli bench --preset quick"
             raise UsageError("bench must be given --size, files (for phase e2e) or a preset", hint)
-        for name, known, names in (
-            ("export", EXPORTS, self.export),
-            ("plot", PLOTS, self.plot),
-            ("html", PAGES, self.html),
-        ):
-            for path in names:
+        for name, known in ENDINGS.items():
+            for path in getattr(self, name):
                 if suffix(path) not in known:
                     raise UsageError(f"{name} must end in {', '.join(known)}, got {path!r}")
-        for name, package, extra in NEEDED:
-            if getattr(self, name) and find_spec(package) is None:
-                raise UsageError(f"{name} must have {package} installed", f"pip install 'poolcli[{extra}]'")
+        require(*(name for name, *_ in NEEDED if getattr(self, name)))
 
 
 def arrays(names: list[str], asked: str | None) -> dict[Size, Any]:

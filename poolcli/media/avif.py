@@ -27,9 +27,7 @@ def look(data: bytes, max_pixels: int) -> Source:
     if size is None:
         raise InputError("damaged or truncated avif: it has no size")
     limit(int.from_bytes(size[2], "big"), int.from_bytes(size[1], "big"), max_pixels)
-    image = pillow.open(data, "Avif")
-    limit(image.height, image.width, max_pixels)
-    source = pillow.source(image, data, "avif")
+    source = pillow.look(data, max_pixels, format="avif", module="Avif")
     config = re.search(rb"av1C\x81.(.)", data, re.DOTALL)
     if config is None or not config[1][0] & 0x40:
         return source

@@ -119,7 +119,7 @@ def _frames(image: Image.Image) -> tuple[int, tuple[str, ...]]:
 
 
 def look(data: bytes, max_pixels: int, *, format: str, module: str) -> Source:
-    """Return the source of a picture of a format that Pillow alone reads."""
+    """Return the source of a picture that Pillow reads, by this module of it."""
     image = open(data, module)
     limit(image.height, image.width, max_pixels)
     return source(image, data, format)

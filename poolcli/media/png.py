@@ -1,9 +1,9 @@
-"""PNG: libpng and libdeflate in imagecodecs' build, the filters here, and Pillow for palettes, bits and metadata.
+"""PNG: libpng and libdeflate in imagecodecs' build, filters of our own, and Pillow for palettes, bits and metadata.
 
 Figures are of ``tests/perf/codecs.py``, at 1 and 6 Mpix of a photograph with grain; all of it runs outside the GIL.
 
 Filters are undone by libpng, after libdeflate has inflated them (see `_stored`): 1.5 times as fast as Pillow, and 2.5
-where grain is missing. They are made by the code below, and deflated by libdeflate at level 6: every library at hand
+where grain is missing. They are made by `pngfilters`, and deflated by libdeflate at level 6: every library at hand
 gives its rows to a zlib that takes far longer for the same size. Time and size of a written 8-bit RGB picture,
 1 Mpix / 6 Mpix:
 
@@ -33,6 +33,7 @@ from poolcli.errors import InputError
 from poolcli.media.files import shown
 from poolcli.media.formats import Header
 from poolcli.media.pictures import FRAME, Meta, Source, fill, limit
+from poolcli.media.pngfilters import filtered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -281,7 +282,7 @@ def _streams(pixels: NDArray[Any], depth: int, channels: int, level: int) -> Ite
     """Yield the deflated rows, in pieces as long as a chunk may be."""
     import imagecodecs
 
-    stream = memoryview(imagecodecs.deflate_encode(_lines(pixels, depth, channels), level))  # type: ignore[arg-type]  # any buffer
+    stream = memoryview(imagecodecs.deflate_encode(filtered(pixels, depth, channels), level))  # type: ignore[arg-type]  # any buffer
     for start in range(0, len(stream), _LONGEST):
         yield stream[start : start + _LONGEST]
 
@@ -327,65 +328,3 @@ def note(data: bytes) -> str | None:
     """Return the note in a PNG."""
     texts = (data[start:end] for kind, start, end in _walk(data) if kind == b"tEXt")
     return next((text.removeprefix(_NOTE).decode("latin-1") for text in texts if text.startswith(_NOTE)), None)
-
-
-# --- The filters of PNG: each row behind the number of what was subtracted from it ---
-
-_BLOCK = 2**16  # bytes of rows that are filtered at a time: they and their candidates stay in the cache
-
-
-def _lines(pixels: NDArray[Any], depth: int, channels: int) -> NDArray[np.uint8]:
-    rows = pixels.shape[0]
-    if depth == 1:
-        return np.pad(np.packbits(pixels, axis=1), ((0, 0), (1, 0)))  # bits are best left alone
-    samples = pixels.astype(">u2") if depth == 16 else pixels
-    plain = samples.reshape(rows, -1).view(np.uint8)
-    width, step = plain.shape[1], channels * depth // 8
-    lines = np.empty((rows, width + 1), np.uint8)
-    count = max(1, _BLOCK // width)
-    for first in range(0, rows, count):
-        block = np.zeros((len(plain[first : first + count]) + 1, step + width), np.uint8)
-        block[1:, step:] = plain[first : first + count]
-        if first:
-            block[0, step:] = plain[first - 1]
-        _filter(block, step, lines[first : first + count])
-    return lines
-
-
-def _filter(block: NDArray[np.uint8], step: int, lines: NDArray[np.uint8]) -> None:
-    """Filter each row of a block, below a row and behind a pixel that are there only to be subtracted.
-
-    The filter of a row is the one with the least sum of absolute differences, as in libpng.
-    """
-    plain, left, above, corner = block[1:, step:], block[1:, :-step], block[:-1, step:], block[:-1, :-step]
-    nothing, mean = np.zeros_like(left), (left & above) + ((left ^ above) >> 1)
-    predictions = (nothing, left, above, mean, _paeth(left, above, corner))
-    least = np.full(len(plain), 2**63, np.uint64)
-    for number, prediction in enumerate(predictions):
-        differences = plain - prediction
-        sums = np.abs(differences.view(np.int8)).view(np.uint8).sum(axis=1, dtype=np.uint64)
-        better = sums < least
-        least[better] = sums[better]
-        lines[better, 0] = number
-        lines[better, 1:] = differences[better]
-
-
-def _paeth(left: NDArray[np.uint8], above: NDArray[np.uint8], corner: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the neighbour nearest to left + above - corner, in bytes: three times as fast as in wider integers."""
-    to_left = _distance(above, corner)
-    to_above = _distance(left, corner)
-    # The corner is nearest only where it lies between the others; elsewhere its distance is their sum.
-    between = (above < corner) != (left < corner)
-    to_corner = _distance(to_left, to_above) | ~_mask(between)
-    nearest: NDArray[np.uint8] = corner ^ ((corner ^ above) & _mask(to_above <= to_corner))
-    nearest ^= (nearest ^ left) & _mask((to_left <= to_above) & (to_left <= to_corner))
-    return nearest
-
-
-def _distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.maximum(one, other) - np.minimum(one, other)
-
-
-def _mask(where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return 255 where it is true."""
-    return -where.view(np.uint8)
