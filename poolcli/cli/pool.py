@@ -12,8 +12,9 @@ from poolcli.cli import options, report
 from poolcli.cli.app import COMMANDS
 from poolcli.cli.options import Talk
 from poolcli.errors import InputError, LimitError, PoolError, UsageError
+from poolcli.jobs.executors import Where
 from poolcli.jobs.expect import Expect
-from poolcli.jobs.request import LAYOUTS, Output, Request
+from poolcli.jobs.request import LAYOUTS, Output, Request, Storage
 from poolcli.media import files
 
 if TYPE_CHECKING:
@@ -49,9 +50,21 @@ Inputs = Annotated[
     "cat photo.jpg | poolcli pool - -m avg -F png -o - > half.png",
     more=LAYOUTS_HELP,
 )
-def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None, talk: Talk) -> int:
+def pool(
+    inputs: Inputs,
+    request: Request,
+    output: Output,
+    storage: Storage,
+    where: Where,
+    expect: Expect | None,
+    talk: Talk,
+) -> int:
     from poolcli.jobs import records, runner
 
+    if any(map(files.is_store, inputs)):
+        from poolcli.cli import stores
+
+        return stores.pool(inputs, request, output, storage, where, expect, talk)
     jobs = _jobs(inputs, output, request, writes=not talk.show and (expect is None or output != Output()))
     if talk.show and output != Output():
         raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
