@@ -15,8 +15,9 @@ from poolcli.cli.options import Talk
 from poolcli.cli.tally import Meter, Tally, foresight, summary
 from poolcli.errors import UsageError
 from poolcli.jobs import batch as batches
-from poolcli.jobs import manifest, memory, prune, records, runner, tree
+from poolcli.jobs import executors, manifest, memory, prune, records, runner, tree
 from poolcli.jobs.batch import Batch, Settings
+from poolcli.jobs.executors import Where
 from poolcli.jobs.picture import Picture
 from poolcli.jobs.records import Record
 from poolcli.jobs.request import Output, Request
@@ -53,6 +54,7 @@ def batch(
     rules: Rules,
     settings: Settings,
     output: Annotated[Output, "format", "exists"],
+    where: Where,
     talk: Annotated[Talk, "dry_run", "json", "quiet", "verbose", "debug"],
     sources: Sources = None,
 ) -> int:
@@ -81,12 +83,18 @@ def batch(
     if talk.dry_run:
         _foretell(tally, request, jobs, pruned, talk)
         return records.worst(tally.codes)
-    with manifest.opened(settings.output, durable=settings.durable) as kept:
+    with (
+        executors.opened(where.on, settings.jobs) as place,
+        manifest.opened(settings.output, durable=settings.durable) as kept,
+    ):
+        place.check(executors.probe, os.path.abspath(settings.output), [os.path.abspath(planned[0].input)])
+        for warning in () if talk.quiet else place.warnings:
+            report.say(f"warning: {warning}")
         batches.clean(settings.output, planned, kept)
         memory.keep()
         jobs, pruned = decide()  # under the lock: another batch may have come first
         tally = Tally(jobs, ignored)
-        run = Batch(jobs, request, settings, kept)
+        run = Batch(jobs, request, settings, kept, place)
         _deliver(run, tally, talk)
         for job in pruned if run.stopped is None else ():
             record = prune.remove(job, settings.output, request)
