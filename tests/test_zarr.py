@@ -168,6 +168,12 @@ def test_what_no_zarr_can_be_is_refused(cli, tmp_path, options, error):
     assert not (tmp_path / "out.zarr").exists()
 
 
+@pytest.mark.parametrize("option", [["--chunks", "8"], ["--on", "processes"], ["--fill-missing", "0"]], ids=" ".join)
+def test_options_of_zarrs_are_refused_for_files(cli, samples, option):
+    done = cli("pool", samples / "photo_rgb.png", "-o", "x.png", *option)
+    assert (done.code, done.err.splitlines()[0]) == (2, f"error: {option[0]} must be used with a Zarr")
+
+
 def test_levels_of_a_group_lie_where_their_windows_do(cli, tmp_path):
     array = grid(3, 90, 70, dtype="uint16")
     image(tmp_path / "cells.zarr", array, chunks=(1, 32, 32), scale=[1, 0.5, 0.25], translation=[0, 10, -4], axes="cyx")

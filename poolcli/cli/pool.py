@@ -65,6 +65,7 @@ def pool(
         from poolcli.cli import stores
 
         return stores.pool(inputs, request, output, storage, where, expect, talk)
+    _refuse(storage, where)
     jobs = _jobs(inputs, output, request, writes=not talk.show and (expect is None or output != Output()))
     if talk.show and output != Output():
         raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
@@ -90,6 +91,13 @@ def pool(
     if not talk.quiet:
         _end(done, talk)
     return records.worst(record.error.exit_code for record in done if record.error is not None)
+
+
+def _refuse(storage: Storage, where: Where) -> None:
+    """Refuse options that say nothing of files."""
+    given = [*options.words(storage), *options.words(where)]
+    if given:
+        raise UsageError(f"{given[0]} must be used with a Zarr", "poolcli batch takes --on for files")
 
 
 def _end(done: Sequence[Record], talk: Talk) -> None:
