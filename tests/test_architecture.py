@@ -26,9 +26,14 @@ ONLY = {  # the one place that may import a package
     "tifffile": {"media"},
     "PIL": {"media"},
     "imagecodecs": {"media"},
+    "zarr": {"media"},
+    "zarrs": {"media"},
+    "fsspec": {"media"},
+    "distributed": {"jobs/executors.py"},
+    "dask": {"jobs/executors.py"},
 }
 STANDARD = ("errors.py", "core/methods.py", "core/geometry.py", "core/layouts.py", "media/files.py", "media/formats.py")
-HEAVY = ("numpy", "numba", "llvmlite", "imageio", "PIL", "tifffile", "imagecodecs")
+HEAVY = ("numpy", "numba", "llvmlite", "imageio", "PIL", "tifffile", "imagecodecs", "zarr", "fsspec", "distributed")
 
 
 def imports(path):

@@ -408,7 +408,7 @@ def test_each_refusal_says_what_helps():
     assert hint(lambda: list(tree.find([], tree.Rules()))) == "files_from=FILE lists them"
     assert "pool - a picture" in hint(lambda: list(tree.find(["-"], tree.Rules())))
     with manifest.opened("out", durable=False):
-        assert hint(lambda: noted("a.png")) == "wait for it, or choose another folder"
+        assert hint(lambda: noted("a.png")) == "wait for it, or choose another output"
 
 
 @pytest.mark.usefixtures("there")
@@ -988,7 +988,7 @@ def test_a_second_batch_is_kept_out_of_the_folder(cli):
     with manifest.opened("out", durable=False):
         done = cli("batch", "in", "-o", "out")
     assert done.code == 2
-    assert done.err.splitlines()[0] == "error: out: another batch is at work there"
+    assert done.err.splitlines()[0] == "error: out: another run is at work there"
     assert cli("batch", "in", "-o", "out").code == 0
 
 

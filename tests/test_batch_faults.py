@@ -424,7 +424,7 @@ def test_of_two_batches_into_one_folder_one_does_the_work(place):
         _, err = running.communicate(timeout=120)
         codes.append(running.returncode)
         if running.returncode == 2:
-            assert err.startswith(b"error: out: another batch is at work there")
+            assert err.startswith(b"error: out: another run is at work there")
     assert codes in ([0, 0], [0, 2], [2, 0])  # one may have come after the other
     assert contents(folder / "out") == (expected, [])
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "pool": "Pool images and tensors.",
     "batch": "Pool folders of images and tensors, and go on where a run stopped.",
     "unpool": "Put maxima or minima back where pool --indices found them, and zero elsewhere.",
+    "pyramid": "Make smaller levels of an image, in OME-Zarr or a tiled TIFF.",
     "bench": "Time pooling over a grid of cases, beside peers and the limit that memory sets.",
     "compare": "Compare methods on a picture, label map or tensor, and say which to choose.",
     "info": "Show what files hold and what a window would make of them.",

@@ -13,8 +13,9 @@ from poolcli.cli.options import Talk
 from poolcli.cli.tally import Meter, Tally, foresight, summary
 from poolcli.errors import UsageError
 from poolcli.jobs import batch as batches
-from poolcli.jobs import manifest, memory, prune, records, runner, tree
+from poolcli.jobs import executors, manifest, memory, prune, records, runner, tree
 from poolcli.jobs.batch import Batch, Settings
+from poolcli.jobs.executors import Where
 from poolcli.jobs.picture import Picture
 from poolcli.jobs.records import Record
 from poolcli.jobs.request import Output, Request
@@ -44,6 +45,7 @@ def batch(
     rules: Rules,
     settings: Settings,
     output: Annotated[Output, "format", "exists", "receipt"],
+    where: Where,
     talk: Annotated[Talk, "dry_run", "json", "quiet", "verbose", "debug"],
     sources: Annotated[list[str] | None, options.argument("SRC...", "Folders, and files.")] = None,
 ) -> int:
@@ -71,17 +73,25 @@ def batch(
         from poolcli.jobs import receipts
 
         receipts.check(jobs)
+        if where.on != "local":
+            raise UsageError("--receipt must be used with --on local: workers keep none")
     tally = Tally(jobs, ignored)
     _name_ignored(ignored, talk)
     if talk.dry_run:
         _foretell(tally, request, jobs, pruned, talk)
         return records.worst(tally.codes)
-    with manifest.opened(settings.output, durable=settings.durable) as kept:
+    with (
+        executors.opened(where.on, settings.jobs) as place,
+        manifest.opened(settings.output, durable=settings.durable) as kept,
+    ):
+        place.check(executors.probe, os.path.abspath(settings.output), [os.path.abspath(planned[0].input)])
+        for warning in () if talk.quiet else place.warnings:
+            report.say(f"warning: {warning}")
         batches.clean(settings.output, planned, kept)
         memory.keep()
         jobs, pruned = decide()  # under the lock: another batch may have come first
         tally = Tally(jobs, ignored)
-        run = Batch(jobs, request, settings, kept, report.command() if output.receipt else None)
+        run = Batch(jobs, request, settings, kept, place, report.command() if output.receipt else None)
         _deliver(run, tally, talk)
         for job in pruned if run.stopped is None else ():
             record = prune.remove(job, settings.output, request)

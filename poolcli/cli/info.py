@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from traceback import print_exc
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from poolcli.cli import options, report
 from poolcli.cli.options import Talk
@@ -15,8 +15,11 @@ from poolcli.errors import PoolError, UsageError
 from poolcli.jobs import records
 from poolcli.jobs.page import PICTURE_LAYOUTS
 from poolcli.jobs.records import SCHEMA
-from poolcli.jobs.request import Request
+from poolcli.jobs.request import Request, Storage
 from poolcli.media import files, formats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LEAST_FIRST = ("orientation", "frames", "bits", "layout", "bytes", "mode", "format", "dtype")
 
@@ -36,6 +39,7 @@ class Listed:
 def info(
     window: Window | None,
     request: Annotated[Request, "layout", "key", "max_pixels"],
+    storage: Annotated[Storage, "storage_option"],
     talk: Annotated[Talk, "json", "debug"],
     listed: Listed,
     inputs: Annotated[list[str] | None, options.argument("FILE...", "Files, or - for stdin.")] = None,
@@ -49,7 +53,7 @@ def info(
         rows: list[dict[str, Any]] = []
         failure = None
         try:
-            rows = _look(name, window, request)
+            rows = _look(name, window, request, storage)
             shown += rows
         except PoolError as error:
             named = error.about(files.shown(name))
@@ -68,8 +72,15 @@ def info(
     return records.worst(codes)
 
 
-def _look(name: str, window: Window | None, request: Request) -> list[dict[str, Any]]:
+def _look(name: str, window: Window | None, request: Request, storage: Storage) -> list[dict[str, Any]]:
     """Return a row for each array that a file holds."""
+    if files.is_store(name):
+        from poolcli.jobs import stores
+
+        row = stores.describe(name, storage, request.layout)
+        if window is not None:
+            row |= _out(window, layouts.resolve(row["layout"], tuple(row["shape"])), row["shape"])
+        return [row]
     from poolcli.media import contents
 
     data = files.read(name)
@@ -97,10 +108,14 @@ def _row(name: str, data: bytes, key: str | None, window: Window | None, request
         row["receipt"] = receipt
     if window is not None:
         layout = PICTURE_LAYOUTS[len(header.shape)] if header.picture else request.layout
-        resolved = layouts.resolve(layout, header.shape)
-        plan = window.plan(tuple(header.shape[axis] for axis in resolved.pooled))
-        row |= {"layout": resolved.letters, "out": list(resolved.replaced(header.shape, plan.out))}
+        row |= _out(window, layouts.resolve(layout, header.shape), header.shape)
     return row
+
+
+def _out(window: Window, layout: layouts.Layout, shape: Sequence[int]) -> dict[str, Any]:
+    """Return what a window would make of a shape."""
+    plan = window.plan(tuple(shape[axis] for axis in layout.pooled))
+    return {"layout": layout.letters, "out": list(layout.replaced(tuple(shape), plan.out))}
 
 
 def _cell(label: str, value: Any) -> str:
@@ -110,6 +125,8 @@ def _cell(label: str, value: Any) -> str:
         return files.shown(value)
     if label == "receipt":
         return files.shown(str(value.get("command")))
+    if label == "levels":
+        return " ".join(map(report.shape, value))
     return report.shape(value) if isinstance(value, list) else str(value)
 
 

@@ -199,11 +199,22 @@ class Command(Ended, TyperCommand):
 
 def in_options(text: str) -> str:
     """Return an error or a hint of the library, which speaks of keywords (``layout=HWC``), in options."""
-    from poolcli.jobs import batch, request, tree
+    from poolcli.jobs import batch, executors, request, tree
     from poolcli.measure import request as bench
     from poolcli.measure import turns
 
-    known = (bench.Asked, turns.Rules, batch.Settings, request.Output, request.Request, tree.Rules, Talk)
+    known = (
+        bench.Asked,
+        turns.Rules,
+        batch.Settings,
+        request.Output,
+        request.Request,
+        request.Storage,
+        request.Levels,
+        executors.Where,
+        tree.Rules,
+        Talk,
+    )
     spelled = {
         one.name: one.metadata["short"] or f"--{one.name.replace('_', '-')}" for r in known for one in _settings(r)
     }

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from poolcli.cli import options, report
 from poolcli.cli.options import Talk
 from poolcli.errors import InputError, LimitError, PoolError, UsageError
+from poolcli.jobs.executors import Where
 from poolcli.jobs.expect import Expect
-from poolcli.jobs.request import LAYOUTS, Output, Request
+from poolcli.jobs.request import LAYOUTS, Output, Request, Storage
+from poolcli.media import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,9 +40,22 @@ Inputs = Annotated[list[str], options.argument("INPUT...", "Files, or - for stdi
     "cat photo.jpg | poolcli pool - -m avg -F png -o - > half.png",
     more=LAYOUTS_HELP,
 )
-def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None, talk: Talk) -> int:
+def pool(
+    inputs: Inputs,
+    request: Request,
+    output: Output,
+    storage: Storage,
+    where: Where,
+    expect: Expect | None,
+    talk: Talk,
+) -> int:
     from poolcli.jobs import records, runner
 
+    if any(map(files.is_store, inputs)):
+        from poolcli.cli import stores
+
+        return stores.pool(inputs, request, output, storage, where, expect, talk)
+    _refuse(storage, where)
     jobs = _jobs(inputs, output, request, writes=not talk.show and (expect is None or output != Output()))
     if talk.show and output != Output():
         raise UsageError("--show must be used without -o, -F and -f: it writes nothing")
@@ -66,6 +81,13 @@ def pool(inputs: Inputs, request: Request, output: Output, expect: Expect | None
     if not talk.quiet:
         _end(done, talk)
     return records.worst(record.error.exit_code for record in done if record.error is not None)
+
+
+def _refuse(storage: Storage, where: Where) -> None:
+    """Refuse options that say nothing of files."""
+    given = [*options.words(storage), *options.words(where)]
+    if given:
+        raise UsageError(f"{given[0]} must be used with a Zarr", "poolcli batch takes --on for files")
 
 
 def _end(done: Sequence[Record], talk: Talk) -> None:

@@ -125,7 +125,7 @@ class Meter:
         self._tally = tally
         self._quiet = quiet
         self._said = time.monotonic()
-        self._bar = None if quiet or sys.stderr is None or not sys.stderr.isatty() else _bar(tally.todo)
+        self._bar = None if quiet or sys.stderr is None or not sys.stderr.isatty() else bar(tally.todo)
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -157,7 +157,7 @@ class Meter:
             report.print_path(path)
 
 
-def _bar(total: int) -> Progress | None:
+def bar(total: int) -> Progress | None:
     """Return a bar for so many bytes, None where a terminal cannot move its cursor."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -81,6 +81,14 @@ def supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return native
 
 
+def holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether *dtype* has this value, or of floats the one next to it."""
+    if dtype.kind == "f":
+        return True
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return bool(value == value // 1 and low <= value <= high)
+
+
 def natural(method: Method, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the result when none is asked for."""
     if method.parts:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from poolcli.core.settings import setting, whole
 from poolcli.core.threads import usable_cpus
-from poolcli.errors import BugError, OutputError, UsageError
-from poolcli.jobs import manifest, naming, runner, tree
+from poolcli.errors import BugError, OutputError, PoolError, UsageError
+from poolcli.jobs import executors, manifest, memory, naming, runner, tree
 from poolcli.jobs.memory import Dropped, Memory
 from poolcli.jobs.request import PLACES
 from poolcli.media import files
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
-    from poolcli.errors import PoolError
+    from poolcli.jobs.executors import Place
     from poolcli.jobs.manifest import History, Manifest
     from poolcli.jobs.naming import Job
     from poolcli.jobs.records import Record
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from poolcli.media.files import Product
 
 WINDOW = 64  # jobs for each thread that may be done before the oldest is
+GROUP, GROUP_BYTES = 16, 2**24  # files, and their bytes, that are sent to a worker together
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # whatever is written next will fail too
 
 
@@ -127,7 +128,13 @@ class Batch:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], request: Request, settings: Settings, kept: Manifest, command: str | None = None
+        self,
+        jobs: Sequence[Job],
+        request: Request,
+        settings: Settings,
+        kept: Manifest,
+        place: Place | None = None,
+        command: str | None = None,
     ) -> None:
         self.stopped: str | None = None  # why nothing new starts
         self._jobs = jobs
@@ -136,8 +143,9 @@ class Batch:
         self._command = command
         self._manifest = kept
         self._memory = Memory(request.max_memory)
-        self._pool = ThreadPoolExecutor(settings.jobs, "poolcli-batch")
-        self._pending: deque[tuple[Job, Future[Record | None] | None]] = deque()  # None: it is skipped
+        self._place = place or executors.Local(settings.jobs)
+        self._pool = ThreadPoolExecutor(self._place.slots, "poolcli-batch")
+        self._pending: deque[tuple[tuple[Job, ...], Future[list[Record]] | None]] = deque()  # None: it is skipped
         self._failures = count(1)
         self._closed = False  # nothing may be written any more
 
@@ -149,26 +157,40 @@ class Batch:
 
     def __iter__(self) -> Iterator[Record]:
         left = sum(job.skip is None for job in self._jobs)
-        for number, job in enumerate(self._jobs):
-            while len(self._pending) >= WINDOW * self._settings.jobs:
+        for number, group in enumerate(self._groups(left)):
+            while len(self._pending) >= WINDOW * self._place.slots:
                 yield from self._oldest()
             if self.stopped is not None:
                 break
-            if job.skip is not None:
-                self._pending.append((job, None))
+            if group[0].skip is not None:
+                self._pending.append((group, None))
                 continue
-            ahead = -(-left // self._settings.jobs)  # an engine's start delays every thread, its work is shared
-            self._pending.append((job, self._pool.submit(self._do, number, job, ahead)))
-            left -= 1
+            ahead = -(-left // self._place.slots)  # an engine's start delays every thread, its work is shared
+            self._pending.append((group, self._pool.submit(self._do, number, group, ahead)))
+            left -= len(group)
         while self._pending:
             yield from self._oldest()
 
+    def _groups(self, count: int) -> Iterator[tuple[Job, ...]]:
+        """Yield the jobs one by one, or, for workers elsewhere, small files together; *count* are to be done."""
+        most = 1 if self._place.here else max(1, min(GROUP, count // (2 * self._place.slots)))
+        group: list[Job] = []
+        for job in self._jobs:
+            if group and (job.skip is not None or len(group) == most or sum(map(_size, group)) > GROUP_BYTES):
+                yield tuple(group)
+                group = []
+            if job.skip is not None:
+                yield (job,)
+            else:
+                group.append(job)
+        if group:
+            yield tuple(group)
+
     def _oldest(self) -> Iterator[Record]:
-        job, future = self._pending[0]
-        record = runner.planned(job, self._request) if future is None else future.result()
+        group, future = self._pending[0]
+        records = [runner.planned(group[0], self._request)] if future is None else future.result()
         self._pending.popleft()
-        if record is not None:
-            yield record
+        yield from records
 
     def drop(self, grace: float) -> Iterator[Record]:
         """Start nothing new, give what runs *grace* seconds, then let nothing more be written; yield what got done."""
@@ -179,28 +201,46 @@ class Batch:
         wait(futures, grace)
         self._closed = True
         self._memory.close()
-        for job, one in self._pending:
+        for group, one in self._pending:
             if one is None:
-                yield runner.planned(job, self._request)
-            elif one.done() and not one.cancelled() and (record := one.result()) is not None:
-                yield record
+                yield runner.planned(group[0], self._request)
+            elif one.done() and not one.cancelled():
+                yield from one.result()
 
     def sweep(self) -> None:
         """Remove the temporary files of what was dropped."""
-        files.sweep(_folders(job for job, _ in self._pending), self._manifest.mark)
+        files.sweep(_folders(job for group, _ in self._pending for job in group), self._manifest.mark)
 
-    def _do(self, number: int, job: Job, ahead: int) -> Record | None:
-        """Do one job on a thread of the pool; whatever goes wrong is in its record."""
+    def _do(self, number: int, group: tuple[Job, ...], ahead: int) -> list[Record]:
+        """Do some jobs from a thread of the pool; whatever goes wrong is in their records."""
         if self.stopped is not None:
-            return None
+            return []
         try:
-            with self._memory.share(number, job.stamp.bytes if job.stamp else 0):
-                record = self._recorded(self._run(number, job, ahead))
+            if self._place.here:
+                with self._memory.share(number, _size(group[0])):
+                    records = [self._recorded(self._run(number, group[0], ahead))]
+            else:
+                records = [self._recorded(record) for record in self._sent(group, ahead)]
         except Dropped:
-            return None
-        if record.error is not None:
-            self._count(record.error)
-        return record
+            return []
+        for record in records:
+            if record.error is not None:
+                self._count(record.error)
+        return records
+
+    def _sent(self, group: tuple[Job, ...], ahead: int) -> list[Record]:
+        """Have a worker do some jobs: it knows no folder that names might be relative to."""
+        for job in group:
+            self._manifest.started(job, self._request, None)
+        jobs = [replace(job, input=os.path.abspath(job.input), output=job.output and os.path.abspath(job.output))
+                for job in group]  # fmt: skip
+        how = self._request, self._settings.durable, self._manifest.mark, ahead
+        try:
+            records: list[Record] = self._place.call(do, jobs, *how)
+        except PoolError as error:
+            records = [runner.failed(job, self._request, error) for job in jobs]
+        self._check_open()
+        return [_renamed(record, job) for record, job in zip(records, group, strict=True)]
 
     def _run(self, number: int, job: Job, ahead: int) -> Record:
         admit = partial(self._memory.take, number)
@@ -257,3 +297,30 @@ class Batch:
             self.stopped = self.stopped or files.fact(cause)
         if failures == self._settings.max_errors:
             self.stopped = self.stopped or f"{failures} failed"
+
+
+def _size(job: Job) -> int:
+    return job.stamp.bytes if job.stamp is not None else 0
+
+
+def do(jobs: Sequence[Job], request: Request, durable: bool, mark: str, ahead: int) -> list[Record]:  # noqa: FBT001 -- sent
+    """Do some jobs in this process, a worker; whatever goes wrong is in their records.
+
+    An output that is there is replaced: the batch saw none, and a worker that was lost may have written it.
+    """
+    memory.keep()
+
+    def write(name: str, product: Product, *, overwrite: bool) -> int:  # noqa: ARG001 -- as `files.write`
+        return files.write(name, product, overwrite=True, durable=durable, mark=mark)
+
+    return [runner.run(job, request, ahead=ahead, write=write)[0] for job in jobs]
+
+
+def _renamed(record: Record, job: Job) -> Record:
+    """Return a worker's record with the names that the batch knows."""
+    error = record.error
+    if error is not None:
+        name = (error.exit_code == 4 and record.job.output) or record.job.input
+        known = (error.exit_code == 4 and job.output) or job.input
+        error = type(error)(error.message.replace(files.shown(name), files.shown(known)), error.hint)
+    return replace(record, job=job, error=error)

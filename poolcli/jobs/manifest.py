@@ -55,6 +55,8 @@ class History:
             return
         if line.status == "started":
             self.lines.pop("failed", None)
+        if line.status == "failed" and "started" in self.lines and self.lines["started"].bytes is None:
+            del self.lines["started"]  # nothing was written
         self.lines.pop(line.status, None)
         self.lines[line.status] = line
 
@@ -66,10 +68,11 @@ class History:
     def made(self, there: os.stat_result) -> bool:
         """Whether the output that is *there* is a batch's own, and was not edited since.
 
-        Of one whose batch was killed before it could say when it was done, the size decides.
+        Of one whose batch was killed before it could say when it was done, the size decides; what a worker was to
+        write is its own.
         """
         done, started = self.lines.get("done"), self.lines.get("started")
-        if started is not None and started.bytes == there.st_size:
+        if started is not None and started.bytes in {None, there.st_size}:
             return True
         return done is not None and done.bytes == there.st_size and there.st_mtime_ns <= (done.mtime_ns or 0)
 
@@ -153,8 +156,8 @@ class Manifest:
         size = os.fstat(descriptor).st_size
         self._torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
-    def started(self, job: Job, request: Request, size: int) -> None:
-        """Say that *size* bytes are about to become the output of *job*."""
+    def started(self, job: Job, request: Request, size: int | None) -> None:
+        """Say that *size* bytes, None where a worker will know, are about to become the output of *job*."""
         self.add(Record("started", job, request), size)
 
     def add(self, record: Record, size: int | None = None) -> None:
@@ -229,27 +232,62 @@ def opened(destination: str, *, durable: bool) -> Iterator[Manifest]:
     OutputError
         The folder cannot be made or written to.
     """
-    import fcntl
-
     folder = os.path.join(destination, OWN)
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    held = []
-    try:
+    with locked(folder, destination, durable=durable) as lock:
         try:
-            files.make_folder(os.path.realpath(folder), durable=durable)
-            held.append(os.open(os.path.join(folder, "lock"), flags, 0o666))
-            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held.append(os.open(_path(destination), flags, 0o666))
+            descriptor = os.open(_path(destination), _FLAGS, 0o666)
             if durable:
                 files.sync(folder)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"{files.shown(destination)}: another batch is at work there", "wait for it, or choose another folder"
-            ) from error
         except OSError as error:
             raise OutputError(f"{files.shown(folder)}: {files.fact(error)}") from error
-        # Unlike its path, the number of the lock's file stays the same when the folder is renamed.
-        yield Manifest(destination, held[1], f"{os.fstat(held[0]).st_ino:x}-", durable=durable)
-    finally:
-        for descriptor in held:
+        try:
+            # Unlike its path, the number of the lock's file stays the same when the folder is renamed.
+            yield Manifest(destination, descriptor, f"{os.fstat(lock).st_ino:x}-", durable=durable)
+        finally:
             os.close(descriptor)
+
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+@contextmanager
+def locked(folder: str, target: str, *, durable: bool = False) -> Iterator[int]:
+    """Make a *folder* and hold its lock, whose descriptor is given, for this process alone; *target* is what for.
+
+    Raises
+    ------
+    UsageError
+        Another run is at work there.
+    OutputError
+        The folder cannot be made or written to.
+    """
+    try:
+        files.make_folder(os.path.realpath(folder), durable=durable)
+        lock = _held(os.path.join(folder, "lock"))
+    except BlockingIOError as error:
+        raise UsageError(
+            f"{files.shown(target)}: another run is at work there", "wait for it, or choose another output"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{files.shown(folder)}: {files.fact(error)}") from error
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _held(path: str) -> int:
+    """Return the descriptor of a lock's file that this process holds, or raise `BlockingIOError`."""
+    import fcntl
+
+    lock = os.open(path, _FLAGS, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        same = identity(path) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino)
+    except OSError:
+        os.close(lock)
+        raise
+    if not same:  # the one that had it has removed it
+        os.close(lock)
+        raise BlockingIOError
+    return lock

@@ -41,6 +41,19 @@ def keep() -> None:
         tune(_MMAP_THRESHOLD, LARGEST)
 
 
+def give_back() -> None:
+    """Have the C library give the memory of arrays back at once, where a bound leaves no room.
+
+    Otherwise what each thread has freed is kept for it: regions of 42 MB on two threads took 360 MB, and take 120 MB
+    and a fifth more of the processors' time.
+    """
+    import ctypes
+
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(_MMAP_THRESHOLD, 2**20)
+
+
 class Dropped(Exception):  # noqa: N818 -- not an error
     """The run ends before this job does."""
 

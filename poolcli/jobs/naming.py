@@ -85,11 +85,11 @@ def plan(inputs: Sequence[str], output: Output, request: Request) -> list[Job]:
         kinds="output='DIR/{name}{ext}' keeps both",
         twins="output='DIR/{dir}/{name}' keeps both",
     )
-    jobs = [_beside(job, output.exists) for job in jobs]
+    jobs = [beside(job, output.exists) for job in jobs]
     if not sides or jobs[0].skip is not None:
         return jobs
     for side in sides:
-        _beside(side, "overwrite" if output.exists == "overwrite" else "error")
+        beside(side, "overwrite" if output.exists == "overwrite" else "error")
     layout = output.index_layout or index_layout(request.rules)
     return [replace(job, counts=output.valid_count, indices=output.indices, index_layout=layout) for job in jobs]
 
@@ -105,7 +105,7 @@ def _sides(jobs: Sequence[Job], output: Output, *, several: bool) -> list[Job]:
     return sides
 
 
-def _beside(job: Job, exists: str) -> Job:
+def beside(job: Job, exists: str) -> Job:
     """Decide about a job whose output may exist."""
     there = None if job.output in {None, "-"} else found(job.output or "")
     if there is None or not S_ISREG(there.st_mode):

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from poolcli.core import methods
-from poolcli.core.geometry import Window, one_of
+from poolcli.core.geometry import EACH, Window, one_of
 from poolcli.core.layouts import INDEX_LAYOUTS
 from poolcli.core.missing import Missing
 from poolcli.core.rules import RULE_SETS, applied
@@ -175,6 +175,58 @@ def _held(path: str) -> NDArray[Any]:
         raise error.about(files.shown(path)) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How Zarr arrays are read and written; sizes may be text."""
+
+    chunks: tuple[int, ...] | None = setting(
+        "Output", "Elements of a chunk of a Zarr: N, or one for each axis as 1x512x512; else the input's.",
+        default=None, metavar="N",
+    )  # fmt: skip
+    shards: tuple[int, ...] | None = setting(
+        "Output", "Elements of a shard, which is one file of many chunks; else the input's.", default=None, metavar="N"
+    )
+    compress: str | None = setting(
+        "Output", "Codec of a Zarr: zstd, gzip, blosc or none, with a level as zstd:1; else the input's.",
+        default=None, metavar="NAME",
+    )  # fmt: skip
+    fill_missing: float | None = setting(
+        "Input", "What stands for chunks of a Zarr that are not stored; else they are errors.",
+        default=None, metavar="VALUE",
+    )  # fmt: skip
+    storage_option: tuple[str, ...] = setting(
+        "Input", "KEY=VALUE for fsspec, which opens URLs, as anon=true; repeat. Secrets: the environment.",
+        default=(), metavar="PAIR",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name in ("chunks", "shards"):
+            object.__setattr__(self, name, _sizes(name, getattr(self, name)))
+        for pair in self.storage_option:
+            key, equals, _ = pair.partition("=")
+            if not equals or not key.isidentifier():
+                raise UsageError(f"storage_option must be KEY=VALUE, got {pair!r}")
+            if any(word in key.lower() for word in ("key", "secret", "token", "password", "credential")):
+                raise UsageError(
+                    f"storage_option must not be a secret, got {key}", "the environment is the place for it"
+                )
+        if self.fill_missing is not None:
+            try:
+                object.__setattr__(self, "fill_missing", float(self.fill_missing))
+            except ValueError:
+                raise UsageError(f"fill_missing must be a number, got {self.fill_missing!r}") from None
+
+
+def _sizes(name: str, given: Any) -> tuple[int, ...] | None:
+    """Return the numbers from 1 in a text as 1x512x512."""
+    if given is None or isinstance(given, tuple):
+        return given
+    parts = str(given).lower().split("x")
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) < 2**40 for part in parts):
+        raise UsageError(f"{name} must be a whole number from 1, or one for each axis as 1x512x512, got {given!r}")
+    return tuple(map(int, parts))
+
+
 @dataclass(frozen=True)
 class Output:
     """Where results go; *format* may be its name."""
@@ -231,3 +283,24 @@ class Output:
         settle(self, format=formats.by_name)
         if self.format is not None:
             formats.writable(self.format)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Which levels a pyramid has; numbers may be text."""
+
+    factors: Any = setting("Window", f"Elements of a level for one of the next: {EACH}.", default="2", metavar="N")
+    levels: int | None = setting("Window", "Levels beyond level 0; else until one is small.", default=None, metavar="N")
+    min_size: int = setting(
+        "Window", "No level follows one whose longest side is that short.", default="256", metavar="N"
+    )
+    edge: str = setting(
+        "Window", "What does not fill a window at the end: partial or drop.", default="partial", metavar="WHAT",
+        choices=("partial", "drop"),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        one_of("edge", self.edge, ("partial", "drop"))
+        object.__setattr__(self, "min_size", whole("min_size", self.min_size))
+        if self.levels is not None and not 1 <= self.levels <= MOST_LEVELS:
+            raise UsageError(f"levels must be from 1 to {MOST_LEVELS}, got {self.levels}")

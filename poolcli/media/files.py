@@ -83,6 +83,16 @@ def is_pipe(name: str) -> bool:
         return False
 
 
+STORE = ".zarr"
+
+
+def is_store(name: str) -> bool:
+    """Whether a name stands for a Zarr: a URL, a name that ends so, or a folder that holds one."""
+    if "://" in name or name.rstrip(os.sep).lower().endswith(STORE):
+        return True
+    return any(os.path.exists(os.path.join(name, mark)) for mark in ("zarr.json", ".zarray", ".zgroup"))
+
+
 def peek(name: str) -> tuple[bytes, os.stat_result]:
     """Return the first 512 bytes of a regular file, which tell its format, and its size and times; errors as `read`."""
     with facts(InputError), opened(name) as (descriptor, found):
@@ -303,6 +313,22 @@ def _copy_mode(target: str, descriptor: int) -> None:
         if os.geteuid() == 0:
             os.fchown(descriptor, old.st_uid, old.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def stamp(name: str) -> str:
+    """Return a file's place, size and age as text."""
+    with facts(InputError):
+        found = os.stat(name)
+    return f"{placed(name)}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def publish(temporary: str, target: str, *, overwrite: bool) -> None:
+    """Give a whole file its name; `OutputError` where that is taken and nothing may be replaced."""
+    with facts(OutputError):
+        if overwrite:
+            os.replace(temporary, target)
+        else:
+            _publish(temporary, target)
 
 
 def _publish(temporary: str, target: str) -> None:
