@@ -505,6 +505,15 @@ def test_largest_difference_of_special_values():
     assert bench.largest_difference(np.array([255], np.uint8), np.array([0], np.uint8)) == 255
 
 
+def test_the_share_of_integers_that_a_peer_rounds_another_way_stands_beside_its_time():
+    case = small("avg", (64, 64), dtype="uint8")
+    found = {timing.contender: timing.wrong for timing in run(case, peers=[peers.LIBRARIES["pillow"]])}
+    means = bench.noise(case.size).reshape(32, 2, 32, 2).astype(float).mean((1, 3))
+    assert found["pillow"] == (np.floor(means + 0.5) != np.rint(means)).mean() > 0
+    assert found["poolcli numpy"] == 0
+    assert run(small("avg"))[1].wrong is None
+
+
 @pytest.mark.parametrize(("count", "seats"), [(bench.THREADED * 3 + 1, 3), (bench.THREADED - 1, 1)])
 def test_limit_copies_every_byte_on_the_threads_that_pooling_has(count, seats, monkeypatch):
     source, target = np.random.default_rng(0).integers(1, 255, count, np.uint8), np.zeros(count, np.uint8)

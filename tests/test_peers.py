@@ -143,9 +143,9 @@ def reasons(case):
     return {name: offer if isinstance(offer, str) else "" for name, offer in found.items()}
 
 
-def test_both_memory_formats_of_torch_are_offered():
+def test_all_memory_formats_of_torch_are_offered():
     names = peers.offers(case_of(), [peers.LIBRARIES["torch"]])
-    assert list(names) == ["torch contiguous", "torch channels_last"]
+    assert list(names) == ["torch contiguous", "torch channels_last", "torch mkldnn"]
 
 
 def test_indices_of_torch_are_offered_where_they_are_asked_for():
@@ -210,7 +210,7 @@ def test_selected_peers_are_those_installed():
 
 
 def test_unknown_peer_is_refused_with_the_names_that_exist():
-    with pytest.raises(UsageError, match=r"peers must be .* torch, onnxruntime, opencv, .*, got 'tensorflow'"):
+    with pytest.raises(UsageError, match=r"peers must be .* torch, onnxruntime, openvino, .*, got 'tensorflow'"):
         peers.select("numpy,tensorflow")
 
 

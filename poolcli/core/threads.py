@@ -26,8 +26,8 @@ PARTS = 4  # parts of the work for each thread: who wakes late, or is disturbed,
 SLICE = 0.1  # seconds of work after which signals are heard
 SPIN = 2e-4  # seconds for which a thread that has worked looks for more before it sleeps
 TRIAL = 1000  # looks that are timed
-STALL = 1e-3  # seconds of waiting for others, if that is most of a call, which say that they lost their processor
-SHORT, LONG = 0.05, 1.6  # seconds for which the caller then works alone: twice as long each time that it is so again
+STALL = 1e-3  # seconds of waiting for others which say that they lost their processor: it costs more than shorter work
+SHORT, LONG = 0.05, 1.6  # seconds for which such work is then done alone: twice as long each time that it is so again
 
 
 _Call = CFUNCTYPE(None, c_ssize_t, c_ssize_t, c_ssize_t)
@@ -73,6 +73,8 @@ def run(entry: Entry, rows: int, size: int, seats: int, edges: ints[int], second
     bands = len(edges) - 1
     slices = min(bands, int(seconds / SLICE) + 1)
     team = _team() if seats > 1 else None
+    if team and seconds < STALL and team.stalls():
+        team = None
     woken = seats - 1 if team and (seconds > ASLEEP or team.busy()) else 0
     for each in range(slices):
         first, last = bands * each // slices, bands * (each + 1) // slices
@@ -138,21 +140,23 @@ class Spinning:
         """Whether calls follow each other so closely that threads, once woken, stay awake."""
         return time.perf_counter() - self._last < SPIN
 
+    def stalls(self) -> bool:
+        """Whether short work lately had to wait for threads that lost their processor."""
+        return time.perf_counter() < self._alone_until
+
     def lead(
         self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: ints[int], first: int, last: int
     ) -> None:
         """Do the bands [first, last) on up to so many *seats*, for which so many threads are woken if they sleep."""
-        begin = time.perf_counter()
-        most, woken = (1 if begin < self._alone_until else self._most, self._most - 1)
-        row = self._row(entry.address, rows, size, edges.buffer_info()[0], min(seats[0], most), min(seats[1], woken))
+        most, begin = self._most, time.perf_counter()
+        row = self._row(entry.address, rows, size, edges.buffer_info()[0], min(seats[0], most), min(seats[1], most - 1))
         self._call(addressof(row), first, last)
         self._last = time.perf_counter()
-        if most > 1:
-            self._judge(begin, self._last, self._words[self._waited] / 1e9)
+        self._judge(begin, self._last, self._words[self._waited] / 1e9)
 
     def _judge(self, begin: float, end: float, waited: float) -> None:
-        """Let the caller work alone for a while if a call from *begin* to *end* was mostly waiting for others."""
-        if waited > max(STALL, (end - begin) / 2):
+        """Have short work done alone for a while if such, from *begin* to *end*, had to wait for others."""
+        if waited > STALL > end - begin - waited:
             self._alone_until, self._alone = end + self._alone, min(2 * self._alone, LONG)
         elif end > self._alone_until + self._alone:
             self._alone = SHORT
@@ -186,6 +190,8 @@ class Woken:
     def busy(self) -> bool:
         """Never: no thread stays awake."""
         return False
+
+    stalls = busy
 
     def lead(
         self, entry: Entry, rows: int, size: int, seats: tuple[int, int], edges: ints[int], first: int, last: int

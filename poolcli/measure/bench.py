@@ -153,7 +153,11 @@ def _admitted(calls: Mapping[str, Call], array: Array, case: Case, rules: Rules,
             first_call, seconds, values = _check(timing, call.prepare(part, part_case), rules, clock)
             if reference is None:
                 reference = values.copy()
-            timing = replace(timing, first_call=first_call, difference=largest_difference(values, reference))
+            whole = reference.dtype.kind in "iu"
+            wrong = float((values.reshape(reference.shape) != reference).mean()) if whole else None
+            timing = replace(
+                timing, first_call=first_call, difference=largest_difference(values, reference), wrong=wrong
+            )
             if seconds > rules.max_time:
                 yield _Entry(replace(timing, times=(seconds,), lower_bound=True))
             else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from poolcli.core.layouts import Layout
+from poolcli.core.threads import usable_cpus
 from poolcli.measure import calls
 from poolcli.measure.calls import ALL, FLOATS, INTEGERS, NUMBERS, Prepared, exact, in_turn, recursive, rows, touched
 
@@ -182,6 +183,85 @@ def _image_reduce(array: Array, case: Case) -> Prepared:
 PILLOW = rows(
     (*calls.WITHIN, calls.BLOCKS, calls.NO_ALPHA),
     ("avg", ("uint8",), "Image.reduce, 4 bytes a pixel in RGB", _image_reduce, exact, 1.0),
+)
+
+
+# fast_image_resize
+
+
+def _resized(array: Array, case: Case) -> Prepared:
+    """Shrink pictures that it holds by a box."""
+    fir: Any = import_module("cykooz_resizer")
+    options = fir.ResizeOptions()
+    options.resize_alg, options.thread_pool = fir.ResizeAlg.convolution(fir.FilterType.box), None
+    if case.threads > 1:
+        options.thread_pool = fir.ResizerThreadPool(case.threads)
+    kind = {1: fir.PixelType.U8, 3: fir.PixelType.U8x3}[1 if case.size.planar else case.size.channels]
+    rows, columns = case.plan.out
+    held = [
+        (fir.ImageData(x.shape[1], x.shape[0], kind, x.tobytes()), fir.ImageData(columns, rows, kind))
+        for x in _pictures(_covered(array, case), case)
+    ]
+    steps = [partial(fir.Resizer().resize, x, y, options) for x, y in held]
+
+    def values(_: object) -> Array:
+        return np.stack([np.frombuffer(y.get_buffer(), np.uint8) for _, y in held]).reshape(case.out.shape)
+
+    return Prepared(in_turn(*steps), values)
+
+
+RESIZE = rows(
+    (*calls.WITHIN, calls.BLOCKS, calls.NO_ALPHA),
+    ("avg", ("uint8",), "Resizer.resize(box), which rounds on each axis", _resized, exact, 1.0),
+)
+
+
+# Halide
+
+
+def _halide(combine: Callable[[Any, list[Any]], Any], array: Array, case: Case) -> Prepared:
+    """Compile rows, then columns, in vectors: rows where they are asked for, planes on all processors."""
+    hl: Any = import_module("halide")
+    x = np.ascontiguousarray(array).reshape(-1, *case.size.pooled)
+    out = touched((len(x), *case.plan.out), case.size.dtype)
+    source, at = hl.Buffer(x), [hl.Var(name) for name in "xyc"]
+    (tall, wide), (down, right), (column, row, plane) = case.window.kernel, case.window.stride, at
+    folded, pooled = hl.Func("folded"), hl.Func("pooled")
+    folded[tuple(at)] = combine(hl, [source[column, down * row + i, plane] for i in range(tall)])
+    both = combine(hl, [folded[right * column + i, row, plane] for i in range(wide)])
+    pooled[tuple(at)] = both / np.float32(case.elements) if case.method == "avg" else both
+    width = min(16, case.plan.out[1])
+    pooled.parallel(plane).vectorize(column, width)
+    folded.compute_at(pooled, row).vectorize(column, width)
+    pooled.compile_jit()
+    target = hl.Buffer(out)
+    return Prepared(lambda: pooled.realize(target), lambda _: out.reshape(case.out.shape))
+
+
+def _chained(name: str) -> Callable[[Any, list[Any]], Any]:
+    return lambda hl, terms: reduce(getattr(hl, name), terms)
+
+
+def _all_processors(case: Case) -> bool:
+    return case.threads == usable_cpus()
+
+
+HALIDE = rows(
+    (
+        *calls.WITHIN,
+        calls.Rule("planes alone", lambda case: case.size.planar),
+        calls.Rule("all processors: its threads follow from HL_NUM_THREADS", _all_processors),
+    ),
+    ("max", ("float32",), "rows, then columns, without a rule for NaN", partial(_halide, _chained("max")), exact),
+    ("min", ("float32",), "rows, then columns, without a rule for NaN", partial(_halide, _chained("min")), exact),
+    (
+        "avg",
+        ("float32",),
+        "rows, then columns, sums in float32",
+        partial(_halide, lambda _, terms: sum(terms)),
+        recursive,
+    ),
+    form="JIT",
 )
 
 

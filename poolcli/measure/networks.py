@@ -128,9 +128,33 @@ def _torch_rows(form: str, ordered: tuple[str, ...], *rules: Rule) -> tuple[Call
 # in channels_last a plane's positions are counted in the input's dtype: "Expected input_depth * input_height * ..."
 _LAST = ("int32", "int64", "float16", *FLOATS)
 
+
+def _blocked(name: str, more: Callable[[Case], dict[str, Any]], array: Array, case: Case) -> Prepared:
+    """Pool a tensor in the layout that oneDNN chooses; there is no out= for it."""
+    torch: Any = import_module("torch")
+    torch.set_num_threads(case.threads)
+    x = torch.from_numpy(np.ascontiguousarray(_batch(array, case))).to_mkldnn()
+    place = (case.window.kernel, case.window.stride, [axis.before for axis in case.plan.axes])
+    call = partial(getattr(torch.nn.functional, name), x, *place, **more(case))
+    return Prepared(call, lambda out: _unbatched(out.to_dense().numpy(), case))
+
+
+def _counted(case: Case) -> dict[str, Any]:
+    return {"count_include_pad": case.window.divisor == "window"}
+
+
+_BLOCKED = rows(
+    (calls.FLOOR, calls.UNDILATED, calls.HALF_PADDING),
+    ("max", ("float32",), "max_pool2d(x.to_mkldnn())", partial(_blocked, "max_pool2d", lambda _: {}), exact),
+    ("avg", ("float32",), "avg_pool2d(x.to_mkldnn())", partial(_blocked, "avg_pool2d", _counted), recursive),
+    form="mkldnn",
+    reads=NAIVE,
+)
+
 TORCH = (
     *_torch_rows("contiguous", ("uint8", "int8", "int16", *_LAST)),
     *_torch_rows("channels_last", _LAST, calls.SEVERAL_CHANNELS),
+    *_BLOCKED,
 )
 
 
@@ -206,4 +230,40 @@ ONNXRUNTIME = (
         reads=NAIVE,
     ),
     *rows(calls.WITHIN, _LP, form="NCHW", reads=SLOW),
+)
+
+
+# OpenVINO
+
+
+def _openvino(method: str, array: Array, case: Case) -> Prepared:
+    """Run a compiled model of one node into memory that is held."""
+    ov, nodes = import_module("openvino"), import_module("openvino.opset13")
+    x, axes = np.ascontiguousarray(_batch(array, case)), case.plan.axes
+    out = touched((*x.shape[:2], *case.plan.out), case.size.dtype)
+    begin, end = ([getattr(axis, side) for axis in axes] for side in ("before", "after"))
+    window, source = case.window, nodes.parameter(list(x.shape), x.dtype)
+    kernel, stride = list(window.kernel), list(window.stride)
+    if method == "max":
+        pooled = nodes.max_pool(source, stride, list(window.dilation), begin, end, kernel).output(0)
+    else:
+        pooled = nodes.avg_pool(source, stride, begin, end, kernel, window.divisor != "window").output(0)
+    how = {"INFERENCE_NUM_THREADS": case.threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    run = ov.Core().compile_model(ov.Model([pooled], [source], "pooling"), "CPU", how).create_infer_request()
+    run.set_input_tensor(ov.Tensor(x, shared_memory=True))
+    run.set_output_tensor(ov.Tensor(out, shared_memory=True))
+
+    def call() -> object:
+        run.infer()
+        return x  # held, for the tensor knows only its address
+
+    return Prepared(call, lambda _: _unbatched(out, case))
+
+
+OPENVINO = rows(
+    (calls.FLOOR, calls.UNDILATED),
+    ("max", ("float32",), "MaxPool", partial(_openvino, "max"), exact),
+    ("avg", ("float32",), "AvgPool", partial(_openvino, "avg"), recursive),
+    form="NCHW",
+    reads=NAIVE,
 )

@@ -42,6 +42,9 @@ _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "
 _ROWS = (
     Library("torch", "torch", ("torch",), networks.TORCH),
     Library("onnxruntime", "onnxruntime", ("onnxruntime",), networks.ONNXRUNTIME, needs=("onnx",)),
+    Library("openvino", "openvino", ("openvino",), networks.OPENVINO),
+    Library("halide", "halide", ("halide",), filters.HALIDE),
+    Library("fast_image_resize", "cykooz_resizer", ("cykooz-resizer",), filters.RESIZE),
     Library("opencv", "cv2", _OPENCV, filters.OPENCV),
     Library("skimage", "skimage", ("scikit-image",), filters.SKIMAGE),
     Library("scipy", "scipy", ("scipy",), filters.SCIPY),

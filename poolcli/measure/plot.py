@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 # on white, then three of Paul Tol's muted scheme; markers and hatches tell apart what is printed in grey.
 COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933", "#332288", "#7A7A7A",
+    "#44AA99", "#DDCC77", "#AA4466", "#117733",
 )  # fmt: skip
-MARKERS = "osD^vP*Xh<"
-HATCHES = ("", "//", "\\\\", "xx", "..", "--", "||", "++", "oo", "**")
+MARKERS = "osD^vP*Xh<p>8d"
+HATCHES = ("", "//", "\\\\", "xx", "..", "--", "||", "++", "oo", "**", "/.", "\\\\.", "x-", "+|")
 WIDTH, HEIGHT = 4.6, 3.0  # inches of a panel of lines; a panel of bars is as high as its bars
 BAR = 0.17  # inches
 COLUMNS = 2  # panels beside each other: README shows 8 inches

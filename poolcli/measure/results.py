@@ -34,6 +34,9 @@ class Timing:
     processes: tuple[int, ...] = ()  # how many samples each process took, where there were several
     lower_bound: bool = False  # the one sample is the call on the crop, which already took longer than allowed
     difference: float | None = None  # the largest from poolcli on the crop
+    wrong: float | None = (
+        None  # the share of integers on the crop that are not poolcli's, which are rounded half to even
+    )
     tolerance: float | None = None  # what the peer's way of rounding explains of it
     user: float = 0.0  # mean processor seconds of a run, of all threads
     system: float = 0.0

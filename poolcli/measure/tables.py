@@ -87,6 +87,7 @@ COLUMNS = (
     Column("growth", "growth", lambda row: row.growth, 1, " x"),
     Column("speed_up", "poolcli faster", lambda row: row.speed_up, 1, " x"),
     Column("difference", "difference", lambda row: row.timing.difference),
+    Column("wrong", "wrong", lambda row: row.timing.wrong, 100, " %"),
     Column("note", "call", lambda row: row.timing.note, text=True),
     Column("remark", "remark", _remark, text=True),
 )
