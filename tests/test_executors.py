@@ -76,6 +76,15 @@ def test_local_work_imports_no_dask(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
 
 
+def test_without_the_extra_it_is_said_what_to_install(cli, tmp_path, monkeypatch):
+    store(tmp_path / "a.zarr", np.ones((20, 20)), chunks=(10, 10))
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    done = cli("pool", "a.zarr", "-o", "b.zarr", "--on", "processes:2")
+    assert done.code == 2
+    assert done.err.startswith("error: a.zarr: on=processes:2 must be run with the extra dask")
+    assert "hint: pip install 'poolcli[dask]'" in done.err
+
+
 @pytest.mark.parametrize("on", ["cluster", "tcp:/x", "processes:none", "processes:0"])
 def test_a_place_that_is_none_is_refused(cli, tmp_path, on):
     pytest.importorskip("distributed", reason="needs the extra dask")

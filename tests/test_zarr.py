@@ -174,6 +174,15 @@ def test_options_of_zarrs_are_refused_for_files(cli, samples, option):
     assert (done.code, done.err.splitlines()[0]) == (2, f"error: {option[0]} must be used with a Zarr")
 
 
+def test_without_the_extra_a_zarr_says_what_to_install(cli, tmp_path, monkeypatch):
+    store(tmp_path / "a.zarr", grid(20, 20), chunks=(10, 10))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for call in (["pool", "a.zarr", "-o", "b.zarr"], ["pyramid", "a.zarr", "-o", "b.zarr"], ["info", "a.zarr"]):
+        done = cli(*call)
+        assert done.code == 2
+        assert done.err == "error: a.zarr: a Zarr must be read with the extra zarr\nhint: pip install 'poolcli[zarr]'\n"
+
+
 def test_levels_of_a_group_lie_where_their_windows_do(cli, tmp_path):
     array = grid(3, 90, 70, dtype="uint16")
     image(tmp_path / "cells.zarr", array, chunks=(1, 32, 32), scale=[1, 0.5, 0.25], translation=[0, 10, -4], axes="cyx")

@@ -341,7 +341,6 @@ def run(
 
 def _done(plan: Prospect, place: Place, watch: Stopwatch, told: Callable[[int, int], None]) -> Record:
     stores.check(place, plan.target, *[plan.found.array.store] * files.is_store(plan.record.job.input))
-    stores.tune(place, plan.most, plan.record.request.max_memory)
     with journal.opened(plan.target.url, plan.origin) as kept:
         stores.restore(plan.target, kept)
         if not kept.done:

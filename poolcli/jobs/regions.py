@@ -15,7 +15,7 @@ import numpy as np
 from poolcli.core import pooling
 from poolcli.core import regions as core
 from poolcli.errors import InputError, LimitError, PoolError
-from poolcli.jobs import executors, journal
+from poolcli.jobs import executors, journal, memory
 from poolcli.media import zarr
 
 if TYPE_CHECKING:
@@ -254,6 +254,8 @@ def run(
         A region cannot be written, or takes too much memory.
     """
     came = Outcome({})
+    if place.here:
+        memory.give_back()
 
     def one(region: Region) -> Done:
         done: Done = place.call(do, work, region)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from poolcli import __version__
 from poolcli.core import engines, layouts, methods
 from poolcli.errors import OutputError, PoolError, UsageError
-from poolcli.jobs import executors, memory
+from poolcli.jobs import executors
 from poolcli.jobs.regions import Rule
 from poolcli.media import files, ome, zarr, zarrnew
 
@@ -150,12 +150,6 @@ def check(place: executors.Place, target: Store, *sources: Store) -> None:
         with _as_output(target):
             os.makedirs(folder, exist_ok=True)
     place.check(executors.probe, folder, local, "zarr")
-
-
-def tune(place: executors.Place, most: int, allowed: int) -> None:
-    """Have freed memory kept for the next region, where regions here hold far less than is *allowed*."""
-    if place.here:
-        memory.keep() if 4 * most <= allowed else memory.give_back()
 
 
 @contextmanager

@@ -239,7 +239,6 @@ def run(
 
 def _done(plan: Prospect, place: executors.Place, watch: Stopwatch, told: Callable[[int, int], None]) -> Record:
     stores.check(place, plan.target, plan.found.array.store)
-    stores.tune(place, plan.most, plan.record.request.max_memory)
     job, count = plan.record.job, plan.grid.count
     each = (Region(box, core.reach(plan.outline, box), (box,)) for box in plan.grid)
     with journal.opened(plan.target.url, plan.origin) as kept:
