@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poolcli.core import dtypes, steps, threads
+from poolcli.core.axes import ONE
 from poolcli.core.slabs import Slab, fold_axes
 from poolcli.core.winners import find, winners
 
@@ -42,9 +43,9 @@ def execute(outline: Outline, ready: Ready, inputs: Mapping[str, Array], outputs
     x, y = inputs["values"].transpose(order), outputs["values"].transpose(order)
     whole = recipe.fused and plan.frame is None and len(plan.axes) <= 2 and _direct(recipe, x, y)
     if whole and len(outputs) == 1:
-        task = recipe.tasks[0]
-        planes, rows, made = task.planes, task.rows.length, task.rows.out
-        ready.folders(recipe)[0](x.reshape(planes, rows, -1), y.reshape(planes, made, -1), 0, 0)
+        planes, rows = recipe.tasks[0].planes, plan.axes[0] if len(plan.axes) == 2 else ONE
+        source, target = x.reshape(planes, rows.length, -1), y.reshape(planes, rows.out, -1)
+        ready.folders(recipe)[0](source, target, rows.low, rows.start)
         return
     told = {name: array.transpose(order) for name, array in outputs.items() if name in ALSO}
     if recipe.fused and (lead == 0 or all(each.flags.c_contiguous for each in (x, y, *told.values()))):
