@@ -319,7 +319,7 @@ def test_a_full_file_system_stops_early_with_nothing_half_written(place, tiny, f
 
 STAGES = {
     "list": "from poolcli.jobs import tree; hold(tree, 'listed')",
-    "read": "from poolcli.media import files; hold(files, 'read')",
+    "read": "from poolcli.media import files; hold(files, '_read_regular')",
     "decode": "from poolcli.media import contents; hold(contents, 'Content')",
     "pool": "from poolcli.core import pooling; hold(pooling, 'run')",
     "encode": "from poolcli.media import contents; hold(contents, 'encode')",

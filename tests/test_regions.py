@@ -26,14 +26,14 @@ law = settings(
 
 
 class Counted:
-    """An array that can only be sliced, and keeps what was asked of it."""
+    """An array that can only be sliced, into views or into copies, and keeps what was asked of it."""
 
-    def __init__(self, array):
-        self.array, self.shape, self.dtype, self.asked = array, array.shape, array.dtype, []
+    def __init__(self, array, *, copies=False):
+        self.array, self.shape, self.dtype, self.asked, self.copies = array, array.shape, array.dtype, [], copies
 
     def __getitem__(self, box):
         self.asked.append(box)
-        return self.array[box]
+        return np.ascontiguousarray(self.array[box]) if self.copies else self.array[box]
 
 
 def values(shape, dtype, seed):
@@ -117,7 +117,7 @@ def compare(data, whole, patch):
     for module, name in ((execution, "SLAB"), (bands_of_numpy, "BAND"), (bands, "STRIP")):
         patch.setattr(module, name, data.draw(st.integers(1, 2 * array.size)))
     patch.setattr("poolcli.core.threads.ALONE", 0)
-    source = Counted(array)
+    source = Counted(array, copies=data.draw(st.booleans()))
     result = poolcli.region(source, box, method, **options)
     assert result.dtype == expected.dtype
     np.testing.assert_array_equal(result, expected[box])

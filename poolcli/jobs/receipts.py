@@ -133,13 +133,13 @@ def verify(name: str, free: Request) -> None:
     if receipt is None:
         raise InputError("holds no receipt", "poolcli pool --receipt writes one")
     try:
-        made = _again(receipt, name, free)
+        made, wanted, version = _again(receipt, name, free), receipt["output"]["sha256"], receipt["version"]
     except PoolError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError("holds a damaged receipt") from error
-    if _hash(made) != receipt["output"]["sha256"]:
-        by = "" if receipt["version"] == __version__ else f"; {receipt['version']} made it, this is {__version__}"
+    if _hash(made) != wanted:
+        by = "" if version == __version__ else f"; {version} made it, this is {__version__}"
         raise DifferenceError(f"output must be made again as it was, but it differs{by}")
     text = contents.note(data)
     if data != (made if text is None else contents.noted(made, text)):
