@@ -108,7 +108,7 @@ def test_a_caller_who_finds_the_team_taken_works_alone():
 
 def test_uncompiled_the_team_deals_each_band_once_however_threads_interleave():
     seats, state = 4, [0] * (team.SLEEPS + 4 * team.LINE)
-    kernel, done, looking = team.template(), [], True
+    kernel, done, looking = team.template(lambda row: row), [], True
     state[team.WORKERS] = 0
 
     def work(_row, first, last):
@@ -116,7 +116,7 @@ def test_uncompiled_the_team_deals_each_band_once_however_threads_interleave():
 
     def serve(_):
         while looking:
-            kernel(state, team.SERVE, 0, 0, 0, 0, 0, -1, 3)
+            kernel((state, team.SERVE, 0, 0, 0, 0, 0), -1, 3)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -125,7 +125,7 @@ def test_uncompiled_the_team_deals_each_band_once_however_threads_interleave():
             others = [pool.submit(serve, number) for number in range(3)]
             for bands in (1, 2, 5, 17) * 30:
                 done.clear()
-                kernel(state, work, 0, 8, edges(bands).tolist(), seats, 0, 0, bands)
+                kernel((state, work, 0, 8, edges(bands).tolist(), seats, 0), 0, bands)
                 assert sorted(done) == [(10 * band, 10 * band + 10) for band in range(bands)]
             looking = False
             assert all(other.result() is None for other in others)

@@ -165,11 +165,12 @@ def arguments(value, mark):
     return (values, Pointer(whole), values, values, Pointer(mark), *places)
 
 
-def template():
-    """Return the kernel."""
+def template(given):
+    """Return the kernel; *given* returns its arguments, of a row in memory."""
 
-    def kernel(x, out, values, work, marks, ramp, places, geometry, first, last):
+    def kernel(row, first, last):
         """Go through the units [first, last): outputs of all pooled axes but the last, of planes, counted through."""
+        x, out, values, work, marks, ramp, places, geometry = given(row)
         outs, taps, channels, stride = geometry[OUTS], geometry[ROW_TAPS], geometry[CHANNELS], geometry[COL_STRIDE]
         count_pixels(ramp, stride, channels, geometry[TILE])
         for unit in range(first, last):

@@ -115,12 +115,7 @@ def _compiled(wanted: Kernel) -> Any:
         _known(function)
     for function in module.PARTS:
         _known(function, inlined=True)  # LLVM alone calls them: 64 rows of 224 elements then take 2.5 times as long
-    inner, values = module.template(*steps), _values(module.arguments(*wanted.types))
-    _known(inner)
-
-    def kernel(row: Any, first: Any, last: Any) -> None:
-        inner(*values(row), first, last)
-
+    kernel = module.template(_values(module.arguments(*wanted.types)), *steps)
     signature = numba.void(CPointer(numba.int64), numba.int64, numba.int64)  # type: ignore[no-untyped-call]  # as above
     # Divisions that raise nothing: the code must want nothing of Numba's runtime
     return numba.cfunc(signature, error_model="numpy")(kernel)

@@ -228,11 +228,12 @@ def arguments(value):
     return (*[Pointer(value)] * 4, Pointer(whole))
 
 
-def template():
-    """Return the kernel."""
+def template(given):
+    """Return the kernel; *given* returns its arguments, of a row in memory."""
 
-    def kernel(x, out, high, work, geometry, first, last):
+    def kernel(row, first, last):
         """Choose for the units [first, last): outputs of all pooled axes but the last, of planes, counted through."""
+        x, out, high, work, geometry = given(row)
         outs, taps = geometry[OUTS], geometry[ROW_TAPS]
         for unit in range(first, last):
             plane = unit // outs

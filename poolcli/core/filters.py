@@ -55,11 +55,12 @@ def arguments():
     return (*[Pointer(real)] * 3, Pointer(whole))
 
 
-def template():
-    """Return the kernel."""
+def template(given):
+    """Return the kernel; *given* returns its arguments, of a row in memory."""
 
-    def kernel(x, out, weights, geometry, first, last):
+    def kernel(row, first, last):
         """Sum the units [first, last): outputs of all pooled axes but the last, of planes, counted through."""
+        x, out, weights, geometry = given(row)
         outs, taps = geometry[OUTS], geometry[ROW_TAPS]
         for unit in range(first, last):
             plane = unit // outs

@@ -162,11 +162,12 @@ def arguments():
     return (*[Pointer(byte)] * 3, Pointer(word), Pointer(bins), Pointer(whole), Pointer(whole))
 
 
-def template():
-    """Return the kernel."""
+def template(given):
+    """Return the kernel; *given* returns its arguments, of a row in memory."""
 
-    def kernel(x, out, high, words, bins, geometry, state, first, last):
+    def kernel(row, first, last):
         """Choose for the units [first, last): outputs of all pooled axes but the last, of channels, of planes."""
+        x, out, high, words, bins, geometry, state = given(row)
         outs, channels, left = geometry[OUTS], geometry[CHANNELS], 0
         for strip in range(geometry[STRIPS_AT], geometry[STRIPS_AT] + 3 * geometry[STRIPS], 3):
             right, base, columns, before_at = geometry[strip], geometry[strip + 1], geometry[strip + 2], -1

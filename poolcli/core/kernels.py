@@ -618,11 +618,12 @@ def arguments(source, accumulator, closing, result):
     return (Pointer(source), Pointer(result), buffer, buffer, buffer, *vectors, accumulator, closing)
 
 
-def template(lift, combine, finish, applies):
-    """Return the kernel of a fold; *applies* is as in `QUICK`."""
+def template(given, lift, combine, finish, applies):
+    """Return the kernel of a fold; *given* returns its arguments, of a row in memory; *applies* is as in `QUICK`."""
 
-    def kernel(x, out, work, evens, odds, geometry, state, identity, one, first, last):
+    def kernel(row, first, last):
         """Fold the units [first, last): output rows of planes, counted through."""
+        x, out, work, evens, odds, geometry, state, identity, one = given(row)
         outs, left = geometry[OUTS], 0
         while left < geometry[OUT_COLUMNS]:
             enter_strip(work, geometry, state, left, PAIRED, identity)

@@ -41,14 +41,31 @@ def arguments():
     return (*each, *each, *each, Pointer(WIDTHS[0]), *[whole] * 5)
 
 
-def template():
-    """Return the kernel."""
+def template(given):
+    """Return the kernel; *given* returns its arguments, of a row in memory."""
 
-    def kernel(
-        x1, x2, x4, x8, out1, out2, out4, out8, other1, other2, other4, other8, mask,
-        width, pixels, channels, beside, step, first, last,
-    ):  # fmt: skip
+    def kernel(row, first, last):
         """Take the planes [first, last) of so many *pixels*; masks of theirs are *step* apart."""
+        (
+            x1,
+            x2,
+            x4,
+            x8,
+            out1,
+            out2,
+            out4,
+            out8,
+            other1,
+            other2,
+            other4,
+            other8,
+            mask,
+            width,
+            pixels,
+            channels,
+            beside,
+            step,
+        ) = given(row)
         for plane in range(first, last):
             at, to = plane * pixels * channels, plane * step
             if width == 1:

@@ -184,11 +184,12 @@ def arguments():
     return (Pointer(whole), *[whole] * 6)
 
 
-def template():
-    """Return the kernel."""
+def template(given):
+    """Return the kernel; *given* returns its arguments, of a row in memory."""
 
-    def kernel(state, entry, rows, size, edges, seats, woken, first, last):
+    def kernel(row, first, last):
         """Lead the bands [first, last) of the kernel at *entry*, or *serve* as a worker, or stop all."""
+        state, entry, rows, size, edges, seats, woken = given(row)
         if entry == SERVE:
             serve(state, first, last)
         elif entry == STOP:
