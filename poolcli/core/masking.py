@@ -47,25 +47,9 @@ def template(given):
     def kernel(row, first, last):
         """Take the planes [first, last) of so many *pixels*; masks of theirs are *step* apart."""
         (
-            x1,
-            x2,
-            x4,
-            x8,
-            out1,
-            out2,
-            out4,
-            out8,
-            other1,
-            other2,
-            other4,
-            other8,
-            mask,
-            width,
-            pixels,
-            channels,
-            beside,
-            step,
-        ) = given(row)
+            x1, x2, x4, x8, out1, out2, out4, out8, other1, other2, other4, other8, mask, width, pixels, channels,
+            beside, step,
+        ) = given(row)  # fmt: skip
         for plane in range(first, last):
             at, to = plane * pixels * channels, plane * step
             if width == 1:

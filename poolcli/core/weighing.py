@@ -275,33 +275,9 @@ def template(given):
     def kernel(row, first, last):
         """Fold the parts [first, last): runs of output rows of planes, counted through, planes fastest."""
         (
-            x_single,
-            x_double,
-            x_byte,
-            x_word,
-            w_single,
-            w_double,
-            w_byte,
-            single,
-            double,
-            byte,
-            word,
-            there,
-            lifted,
-            shares,
-            work,
-            evens,
-            odds,
-            sums,
-            totals,
-            geometry,
-            aside,
-            places,
-            state,
-            inside,
-            identity,
-            one,
-        ) = given(row)
+            x_single, x_double, x_byte, x_word, w_single, w_double, w_byte, single, double, byte, word, there, lifted,
+            shares, work, evens, odds, sums, totals, geometry, aside, places, state, inside, identity, one,
+        ) = given(row)  # fmt: skip
         left, planes = 0, places[PLANES]
         while left < geometry[OUT_COLUMNS]:
             enter_strip(work, geometry, state, left, 0, identity)
