@@ -154,10 +154,8 @@ def _summed(dtype: np.dtype[Any], count: int, *, squares: bool, mean: bool) -> n
     integers, which `check_sum` bounds.
     """
     source = _native(dtype, np.float64)
-    if source == np.int8:
-        return np.dtype(np.int16)
-    if squares and source == np.int16:
-        return np.dtype(np.float64)
+    if source in {np.dtype(np.int8), np.dtype(np.int16)}:
+        return np.dtype(np.float64 if squares else np.int16)
     if mean and source.kind in "iu" and (source.itemsize == 8 or (source.itemsize == 4 and (squares or count < 2**21))):
         return np.dtype(np.float64)
     if not mean and source.kind in "iu" and source.itemsize == 4:
