@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import oracle
 import pytest
@@ -28,7 +30,7 @@ CASES = [  # blur reflects, and takes no target
     for case in METHOD_CASES
     for window in (("padded", "uneven") if case.id in BLUR else WINDOWS)
 ]
-BLOCK = {"kernel": 3}
+BLOCK = {"kernel": 3, "engine": "numpy"}
 
 
 def values_for(case, dtype, shape=(2, 9, 10)):
@@ -109,6 +111,7 @@ def test_weights_of_one_change_no_bit(case, dtype):
             np.testing.assert_array_equal(weighed, plain)
 
 
+@pytest.mark.slow  # it compiles the kernels of weights
 @pytest.mark.parametrize(
     ("method", "dtype"), [("avg", "float64"), ("max", "float64"), ("max", "uint8"), ("avg", "uint8")]
 )
@@ -279,17 +282,18 @@ def test_a_share_is_exact():
 
 
 def test_nan_can_be_refused():
+    pool = partial(poolcli.pool, engine="numpy")
     x = np.ones((4, 4))
-    assert (poolcli.pool(x, nan="error") == 1).all()
+    assert (pool(x, nan="error") == 1).all()
     x[1, 1] = np.nan
-    assert np.isnan(poolcli.pool(x)[0, 0])
+    assert np.isnan(pool(x)[0, 0])
     with pytest.raises(InputError, match="values must not be NaN") as caught:
-        poolcli.pool(x, nan="error")
+        pool(x, nan="error")
     assert caught.value.hint == 'nan="ignore" leaves them out'
-    assert (poolcli.pool(x, nan="error", mask=~np.isnan(x)) == 1).all()
-    assert (poolcli.pool(np.ones((4, 4), "i4"), nan="error") == 1).all()
+    assert (pool(x, nan="error", mask=~np.isnan(x)) == 1).all()
+    assert (pool(np.ones((4, 4), "i4"), nan="error") == 1).all()
     with pytest.raises(UsageError, match="nan must be one of propagate, ignore, error, got 'skip'"):
-        poolcli.pool(x, nan="skip")
+        pool(x, nan="skip")
 
 
 def test_several_values_stand_for_what_is_missing():
@@ -304,12 +308,13 @@ def test_several_values_stand_for_what_is_missing():
 
 
 def test_nodata_and_empty_windows_of_64_bit_integers_are_exact():
+    pool = partial(poolcli.pool, engine="numpy")
     x = np.array([[2**62, 2**62 + 1]])
     for method in ("max", "first", "center", "mode"):
-        np.testing.assert_array_equal(poolcli.pool(x, method, 1, mask=[[0, 1]], empty=9), [[9, 2**62 + 1]])
-    np.testing.assert_array_equal(poolcli.pool(x.astype("u8"), "max", 1, mask=[[0, 1]], empty=-1), [[0, 2**62]])
-    assert poolcli.pool(x, "max", (1, 2), nodata=2**62 + 1) == 2**62
-    assert poolcli.pool(x, "min", (1, 2), nodata=str(2**62)) == 2**62 + 1
+        np.testing.assert_array_equal(pool(x, method, 1, mask=[[0, 1]], empty=9), [[9, 2**62 + 1]])
+    np.testing.assert_array_equal(pool(x.astype("u8"), "max", 1, mask=[[0, 1]], empty=-1), [[0, 2**62]])
+    assert pool(x, "max", (1, 2), nodata=2**62 + 1) == 2**62
+    assert pool(x, "min", (1, 2), nodata=str(2**62)) == 2**62 + 1
 
 
 @pytest.mark.parametrize(
@@ -365,6 +370,7 @@ def test_nan_that_wins_is_not_what_stands_for_empty_windows():
 # Engines, views, slabs and bands.
 
 
+@pytest.mark.slow  # it compiles the kernels of weights
 @pytest.mark.parametrize(
     ("method", "dtype"),
     [("avg", "float64"), ("max", "float64"), ("max", "uint8"), ("lp:3", "float32"), ("median", "u1")],
@@ -415,6 +421,7 @@ def small_pieces(patch, data, size):
     means._strips.cache_clear()  # noqa: SLF001 -- it knows the other size
 
 
+@pytest.mark.slow  # it compiles the kernels of weights
 @trials(150)
 @given(st.data())
 def test_compiled_weighted_means_are_numpys_for_any_view_window_and_piece(data):
@@ -443,6 +450,7 @@ def test_compiled_weighted_means_are_numpys_for_any_view_window_and_piece(data):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow  # it compiles the kernels of weights
 @pytest.mark.parametrize("weights", ["mask", "weights", "plane"])
 @pytest.mark.parametrize("method", ["avg", "max", "min"])
 def test_what_weighs_nothing_has_no_say_even_if_it_is_nan_or_infinite(method, weights):
@@ -464,6 +472,7 @@ def test_weights_must_be_finite_and_not_negative(bad, dtype):
         poolcli.pool(np.ones((4, 4)), "avg", weights=weights)
 
 
+@pytest.mark.slow  # it compiles the kernels of weights
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_weights_of_a_narrow_type_do_not_overflow_where_no_kernel_folds_them(dtype):
     x, weights = np.full((4, 4), 200, "uint8"), np.full((4, 4), 201, dtype)

@@ -14,6 +14,12 @@ zarr = pytest.importorskip("zarr", reason="needs the extra zarr")
 tifffile = pytest.importorskip("tifffile")
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch):
+    """Have nothing said of progress, however long it takes."""
+    monkeypatch.setattr("poolcli.cli.stores.EVERY", 10**9)
+
+
 def defined(array, method, factors):
     """Return the level by its definition: windows of the factors over what there is, by plain NumPy."""
     out = np.empty([-(-length // factor) for length, factor in zip(array.shape, factors, strict=True)], array.dtype)

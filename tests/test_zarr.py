@@ -22,6 +22,12 @@ import poolcli
 zarr = pytest.importorskip("zarr", reason="needs the extra zarr")
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch):
+    """Have nothing said of progress, however long it takes."""
+    monkeypatch.setattr("poolcli.cli.stores.EVERY", 10**9)
+
+
 def grid(*shape, dtype="float32", seed=0):
     values = np.random.default_rng(seed).random(shape) * 200
     return values.astype(dtype)
