@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import poolcli
 from poolcli.core.methods import METHODS
 from poolcli.core.rules import RULE_SETS
 from poolcli.measure import document, tables
+from poolcli.measure.cases import window_token
 from poolcli.media.formats import FORMATS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -69,9 +71,20 @@ def batch():
     )
 
 
+HEADLINE = PERF / "headline.md"
+SHORT = ("max", "avg"), ("k2s2", "k3s2", "k3s1", "k31s1")  # methods and windows that a reader compares
+
+
+def headline():
+    """What ``poolcli bench --preset headline`` has measured."""
+    return document.from_json((PERF / "headline.json").read_bytes())
+
+
 def benchmark():
-    """The table of ``poolcli bench --preset headline``."""
-    return f"\n{tables.overview(document.from_json((PERF / 'headline.json').read_bytes()))}\n"
+    """The rows of its table that a reader compares."""
+    found = headline()
+    kept = tuple(t for t in found.timings if t.case.method in SHORT[0] and window_token(t.case.window) in SHORT[1])
+    return f"\n{tables.overview(replace(found, timings=kept))}\n\nAll rows are in `tests/perf/{HEADLINE.name}`.\n"
 
 
 def advice():
@@ -109,3 +122,4 @@ def rendered(text):
 
 if __name__ == "__main__":
     README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+    HEADLINE.write_text(f"{tables.overview(headline())}\n", encoding="utf-8")

@@ -23,6 +23,7 @@ ONE_LINERS = re.search(r"<!-- one-liners -->\n```sh\n(.*?)```", TEXT, re.DOTALL)
 
 def test_derived_parts_are_current():
     assert readme.rendered(TEXT) == TEXT, "run python tests/readme.py"
+    assert readme.HEADLINE.read_text(encoding="utf-8") == f"{readme.tables.overview(readme.headline())}\n"
 
 
 def test_readme_opens_with_two_commands_that_need_only_python():
