@@ -517,9 +517,9 @@ def test_the_share_of_integers_that_a_peer_rounds_another_way_stands_beside_its_
 @pytest.mark.parametrize(("count", "seats"), [(bench.THREADED * 3 + 1, 3), (bench.THREADED - 1, 1)])
 def test_limit_copies_every_byte_on_the_threads_that_pooling_has(count, seats, monkeypatch):
     source, target = np.random.default_rng(0).integers(1, 255, count, np.uint8), np.zeros(count, np.uint8)
-    buffers, asked, deal = [source, target], [], bench.deal
+    buffers, asked, share = [source, target], [], bench.share
     monkeypatch.setattr(bench, "touched", lambda *_: buffers.pop(0))
-    monkeypatch.setattr(bench, "deal", lambda *given: (asked.append(given[3]), deal(*given)))
+    monkeypatch.setattr(bench, "share", lambda *given: (asked.append(given[2]), share(*given)))
     bench.copy(count, 3)()
     assert np.array_equal(source, target)
     assert asked == [seats]

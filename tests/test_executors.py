@@ -17,6 +17,7 @@ from poolcli.errors import UsageError
 from poolcli.jobs import executors
 
 ROOT = Path(poolcli.__file__).parent.parent
+TWO = ("--on", "processes:2")
 
 
 def run(*arguments, folder):
@@ -195,24 +196,8 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path):
     pytest.importorskip("distributed", reason="needs the extra dask")
     array = np.random.default_rng(0).random((480, 480))
     store(tmp_path / "a.zarr", array, chunks=(40, 40))
-    call = [
-        "pool",
-        "a.zarr",
-        "-o",
-        "b.zarr",
-        "-m",
-        "avg",
-        "-k",
-        "3",
-        "-s",
-        "1",
-        "-p",
-        "1",
-        "--max-memory",
-        "200K",
-        "--on",
-        "processes:2",
-    ]
+    asked = ["-m", "avg", "-k", "3", "-s", "1", "-p", "1", "--max-memory", "200K"]
+    call = ["pool", "a.zarr", "-o", "b.zarr", *asked, *TWO]
     with run(*call, folder=tmp_path) as process:
         journal = tmp_path / ".poolcli" / "b.zarr" / "regions.jsonl"
         while done_in(journal) < 10:
@@ -229,22 +214,7 @@ def test_the_same_command_goes_on_when_the_client_is_killed(tmp_path):
     pytest.importorskip("distributed", reason="needs the extra dask")
     array = np.random.default_rng(0).random((480, 480))
     store(tmp_path / "a.zarr", array, chunks=(40, 40))
-    call = [
-        "pool",
-        "a.zarr",
-        "-o",
-        "b.zarr",
-        "-m",
-        "max",
-        "-k",
-        "2",
-        "--chunks",
-        "20",
-        "--max-memory",
-        "150K",
-        "--on",
-        "processes:2",
-    ]
+    call = ["pool", "a.zarr", "-o", "b.zarr", "-m", "max", "-k", "2", "--chunks", "20", "--max-memory", "150K", *TWO]
     journal = tmp_path / ".poolcli" / "b.zarr" / "regions.jsonl"
     with run(*call, folder=tmp_path) as process:
         while done_in(journal) < 10:

@@ -176,7 +176,7 @@ def test_a_part_is_pooled_into_what_is_given():
     out, box = np.empty((3, 4)), np.s_[4:7, 9:13]
     part = array[regions.reach(outline, box)]
     assert part.shape == (7, 8)
-    assert regions.pool(outline, part, box, out=out) is out
+    assert regions.run(outline, part, box, out=out).array is out
     np.testing.assert_array_equal(out, poolcli.pool(array, "avg", 5, 1)[box])
 
 
@@ -194,9 +194,9 @@ def test_what_is_no_box_of_the_result_is_refused(box):
 def test_another_part_and_weights_that_were_not_outlined_are_refused():
     outline = outlined((30, 20), "max", kernel=2)
     with pytest.raises(poolcli.PoolError, match="part must be the box"):
-        regions.pool(outline, np.zeros((3, 3)), np.s_[0:1, 0:1])
+        regions.run(outline, np.zeros((3, 3)), np.s_[0:1, 0:1])
     with pytest.raises(poolcli.PoolError, match="weighed"):
-        regions.pool(outline, np.zeros((2, 2)), np.s_[0:1, 0:1], weights=np.ones((2, 2)))
+        regions.run(outline, np.zeros((2, 2)), np.s_[0:1, 0:1], weights=np.ones((2, 2)))
 
 
 def test_what_is_no_array_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -113,27 +114,8 @@ def test_regions_of_a_zarr_give_the_values_of_the_whole(cli, tmp_path, version, 
 def test_another_library_reads_what_is_written(cli, tmp_path):
     array = grid(1111, 733)
     store(tmp_path / "big.zarr", array, chunks=(100, 100), shards=(300, 300))
-    assert (
-        cli(
-            "pool",
-            "big.zarr",
-            "-o",
-            "out.zarr",
-            "-m",
-            "avg",
-            "-k",
-            "5",
-            "-s",
-            "2",
-            "-p",
-            "2",
-            "--chunks",
-            "64",
-            "--shards",
-            "128",
-        ).code
-        == 0
-    )
+    options = ["-m", "avg", "-k", "5", "-s", "2", "-p", "2", "--chunks", "64", "--shards", "128"]
+    assert cli("pool", "big.zarr", "-o", "out.zarr", *options).code == 0
     assert np.array_equal(second_reader(tmp_path / "out.zarr"), poolcli.pool(array, "avg", 5, 2, 2))
 
 
@@ -243,6 +225,7 @@ def test_chunks_of_one_value_are_not_missing(cli, tmp_path, value):
     array = np.full((64, 64), value, "uint8")
     store(tmp_path / "a.zarr", array, chunks=(16, 16))
     assert cli("pool", "a.zarr", "-o", "out.zarr").code == 0
+    assert np.array_equal(zarr.open(str(tmp_path / "out.zarr"), mode="r")[...], np.full((32, 32), value))
 
 
 def test_an_inner_chunk_that_a_shard_lacks_is_missing(cli, tmp_path):
@@ -335,7 +318,7 @@ def test_explain_tells_of_regions_and_nothing_is_written_by_a_dry_run(cli, tmp_p
     assert done.code == 0
     assert b"a.zarr -> out.zarr  256x256 float32 zarr -> 127x127 float32 zarr" in done.out
     assert "regions of" in done.err
-    assert "MB are held" in done.err
+    assert 0 < int(re.search(r"at most (\d+) kB are held", done.err)[1]) <= 1000
     assert os.listdir(tmp_path) == ["a.zarr"]
 
 
@@ -398,24 +381,8 @@ def test_the_same_command_goes_on_after_a_kill(cli, tmp_path, number):
     array = grid(400, 80)
     store(tmp_path / "a.zarr", array, chunks=(20, 20))
     free = held_up(tmp_path / "a.zarr" / "c" / "10" / "1")
-    call = [
-        "pool",
-        "a.zarr",
-        "-o",
-        "out.zarr",
-        "-m",
-        "avg",
-        "-k",
-        "5",
-        "-s",
-        "2",
-        "--chunks",
-        "10",
-        "--max-memory",
-        "60K",
-        "-t",
-        "1",
-    ]
+    small = ["--chunks", "10", "--max-memory", "60K", "-t", "1"]
+    call = ["pool", "a.zarr", "-o", "out.zarr", "-m", "avg", "-k", "5", "-s", "2", *small]
     with start(*call, folder=tmp_path) as process:
         kept = tmp_path / ".poolcli" / "out.zarr"
         wait_for_lines(kept / "regions.jsonl", process, 3)

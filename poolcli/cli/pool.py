@@ -99,7 +99,7 @@ def _end(done: Sequence[Record], talk: Talk) -> None:
         for record in done:
             tally.add(record)
         foresight(tally)
-    elif sys.stderr is not None and (talk.timing or (talk.timing is None and sys.stderr.isatty())):
+    elif report.timed(talk.timing):
         report.timing(done)
     elif talk.verbose:
         report.say_engines(record.choice for record in done)

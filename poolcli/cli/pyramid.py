@@ -52,6 +52,5 @@ def _explain(prospect: Prospect | None, talk: Talk) -> None:
         how = "written by region" if direct else "gathered, then written"
         report.say(f"  level {level.number}: {report.shape(level.outline.shape)}, {how}")
     grid = prospect.grid
-    report.say(
-        f"  {grid.count} regions of {report.shape(grid.step)} of level 0; at most {prospect.most / 1e6:.0f} MB are held"
-    )
+    held = report.megabytes(prospect.most)
+    report.say(f"  {grid.count} regions of {report.shape(grid.step)} of level 0; at most {held} are held")

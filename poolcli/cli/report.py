@@ -311,6 +311,11 @@ def explain(record: Record) -> None:
         say(f"  framed by {_spans(plan.frame)} of {plan.pad_mode}: lengths and windows above are of the framed input")
 
 
+def timed(asked: bool | None) -> bool:
+    """Whether times are shown: where that is asked for, or else a person sees them."""
+    return sys.stderr is not None and (sys.stderr.isatty() if asked is None else asked)
+
+
 def megabytes(size: int) -> str:
     """Return a number of bytes as people read it."""
     return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -66,8 +66,7 @@ def tell(record: Record, talk: Talk, said: set[str]) -> None:
 
 def time(done: Sequence[Record], talk: Talk) -> None:
     """Show how long each took, where that is asked for or a person sees it."""
-    asked = talk.timing or (talk.timing is None and sys.stderr is not None and sys.stderr.isatty())
-    if asked and not talk.quiet:
+    if report.timed(talk.timing) and not talk.quiet:
         report.timing(done)
 
 
@@ -79,9 +78,8 @@ def _explain(record: Record, prospect: Prospect | None, talk: Talk) -> None:
     grid, made = prospect.grid, prospect.made
     report.say(f"  {grid.count} regions of {report.shape(grid.step)}; chunks {report.shape(made.chunks)}"
                + (f", shards {report.shape(made.shards)}" if made.shards else ""))  # fmt: skip
-    report.say(
-        f"  each element is read {prospect.amplification:.3g} times; at most {prospect.most / 1e6:.0f} MB are held"
-    )
+    held = report.megabytes(prospect.most)
+    report.say(f"  each element is read {prospect.amplification:.3g} times; at most {held} are held")
 
 
 class Progress:

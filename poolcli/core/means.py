@@ -123,10 +123,8 @@ def _run(slab: Slab, call: Any, types: tuple[np.dtype[Any], ...], ends: Ends, nu
         before = (*[x[0]] * 4, *[w[0]] * 3, *[to[0]] * 4, held[0])
         vectors = [address(array) for array in (geometry, aside, places)]
         many, seconds, most = len(values) * -(-(end - begin) // height), 1e-9 * values.size, slab.ready.threads
-        own = [
-            (np.empty(strips.size, np.uint8), *np.empty((2, kernels.STATES), np.int64))
-            for _ in range(units.parted(many, seconds, most)[0])
-        ]
+        seats, parts = units.parted(many, seconds, most)
+        own = [(np.empty(strips.size, np.uint8), *np.empty((2, kernels.STATES), np.int64)) for _ in range(seats)]
         arguments = [
             [
                 *before,
@@ -137,7 +135,7 @@ def _run(slab: Slab, call: Any, types: tuple[np.dtype[Any], ...], ends: Ends, nu
             ]
             for buffer, *states in own
         ]
-        units.deal(call, arguments, many, seconds, most)
+        units.deal(call, arguments, many, parts, seconds)
 
 
 def chosen(slab: Slab, values: Array, blank: Any) -> Array:

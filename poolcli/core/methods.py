@@ -46,7 +46,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class Composed:
     """One method at stride 1 that keeps the size, then another."""
 
     first: str
@@ -61,7 +61,7 @@ class Concat:
     kind: Kind = "joined"
 
 
-Recipe = Fold | Step | Chain | Concat
+Recipe = Fold | Step | Composed | Concat
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Method:
     @property
     def joins(self) -> bool:
         """Whether it is other methods, run one after another."""
-        return isinstance(self.recipe, (Chain, Concat))
+        return isinstance(self.recipe, (Composed, Concat))
 
     @property
     def weighs(self) -> bool:
@@ -293,7 +293,7 @@ _ROWS = (
         source="Zhang 2019; timm BlurPool2d", also=("gauss", "gaussian", "binomial"), reflects=True,
     ),
     Method(
-        "maxblur", "binomial mean of maxima", "blur of max at stride 1", Chain("max", "blur"),
+        "maxblur", "binomial mean of maxima", "blur of max at stride 1", Composed("max", "blur"),
         source="Zhang 2019 (MaxBlurPool)", reflects=True,
     ),
     Method(

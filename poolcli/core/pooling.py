@@ -13,7 +13,7 @@ import numpy as np
 from poolcli.core import dtypes, engines, execution, guests, layouts, methods, places, recipes, steps
 from poolcli.core import rules as rule_sets
 from poolcli.core.geometry import Window, one_of
-from poolcli.core.methods import Chain
+from poolcli.core.methods import Composed
 from poolcli.core.missing import PLAIN, Missing, combined
 from poolcli.errors import UsageError, heard
 
@@ -330,24 +330,24 @@ def _joined(
     """Pool by the methods that *method* joins."""
     if also:
         raise UsageError(f"method {method.token!r} must be pooled without counts, and not of a masked array")
-    if isinstance(method.recipe, Chain):
-        return _chained(source, method.recipe, window, result, how)
+    if isinstance(method.recipe, Composed):
+        return _in_turn(source, method.recipe, window, result, how)
     return _beside(source, method, window, outlined.layout.stack(result, len(method.parts)), how)
 
 
-def _chained(source: Array, chain: Chain, window: Window, result: Array, how: dict[str, Any]) -> Pooling:
+def _in_turn(source: Array, composed: Composed, window: Window, result: Array, how: dict[str, Any]) -> Pooling:
     """Pool by one method at stride 1, keeping the size, then by another what the windows of the first gave."""
-    first, then = map(methods.lookup, (chain.first, chain.then))
+    first, then = map(methods.lookup, (composed.first, composed.then))
     lacking = how["weights"] is not None or how["missing"].asked
-    same, blank, left = chained(window, how["missing"], weighed=lacking)
+    same, blank, left = turns(window, how["missing"], weighed=lacking)
     between = run(source, first, same, also=("lacking",) * lacking, **how | {"missing": blank})
     how |= {"weights": ~between.also["lacking"] if lacking else None, "missing": left}
     done = run(between.array, then, window, dtype=result.dtype, out=result, **how)
     return done._replace(seconds=added(between.seconds, done.seconds))
 
 
-def chained(window: Window, missing: Missing, *, weighed: bool) -> tuple[Window, Missing, Missing]:
-    """Return the window of the first of two chained methods, and what is missing to the first and to the second."""
+def turns(window: Window, missing: Missing, *, weighed: bool) -> tuple[Window, Missing, Missing]:
+    """Return the window of the first of two methods in turn, and what is missing to the first and to the second."""
     same = Window(window.kernel, 1, "same", window.dilation)
     return same, replace(missing, empty=0) if weighed else missing, replace(PLAIN, empty=missing.empty)
 

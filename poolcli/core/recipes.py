@@ -11,7 +11,7 @@ import numpy as np
 from poolcli.core import dtypes, means, select, taps, team, winners
 from poolcli.core.axes import ONE, Axis, Plan
 from poolcli.core.kernels import NARROW, QUICK, Kernel
-from poolcli.core.methods import METHODS, Chain, Concat, Fold, Step
+from poolcli.core.methods import METHODS, Composed, Concat, Fold, Step
 
 if TYPE_CHECKING:
     from poolcli.core.dtypes import Arithmetic
@@ -119,7 +119,7 @@ def resolve(
     is where results stand.
     """
     kind = method.recipe
-    if isinstance(kind, (Chain, Concat)):
+    if isinstance(kind, (Composed, Concat)):
         return Recipe((), "")
     even = rounding == "even" or target.kind == "f" or method.result != "mean"
     if isinstance(kind, Fold) and plan.regular and isinstance(plan.divisor, str) and even and not weighed:

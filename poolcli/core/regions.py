@@ -11,7 +11,7 @@ import numpy as np
 from poolcli.core import dtypes, engines, execution, guests, methods, pooling, recipes
 from poolcli.core import rules as rule_sets
 from poolcli.core.geometry import Window
-from poolcli.core.methods import Chain
+from poolcli.core.methods import Composed
 from poolcli.core.missing import Missing, combined
 from poolcli.core.pooling import Pooling
 from poolcli.errors import InputError, UsageError, heard
@@ -138,29 +138,6 @@ def reach(outlined: Outline, box: Box) -> Box:
     return _reach(outlined, checked(outlined, box))
 
 
-def pool(
-    outlined: Outline,
-    part: Array,
-    box: Box,
-    *,
-    engine: str = "auto",
-    threads: int | None = None,
-    out: Array | None = None,
-    weights: Array | None = None,
-) -> Array:
-    """Return the outputs *box* of the whole that *outlined* tells of.
-
-    *part* is the box of the input that `reach` names, and *weights* those of it, of `missing.combined`; *outlined* must
-    be weighed then. The other keywords are those of `pooling.pool`.
-
-    Raises
-    ------
-    PoolError
-        *box* is none of the result, *part* is another box, *out* does not fit, or *part* cannot be pooled so.
-    """
-    return run(outlined, part, box, engine=engine, threads=threads, out=out, weights=weights).array
-
-
 def run(
     outlined: Outline,
     part: Array,
@@ -172,14 +149,24 @@ def run(
     weights: Array | None = None,
     also: tuple[str, ...] = (),
 ) -> Pooling:
-    """Do as `pool` and say how; *also* names what is told of each window, of `execution.ALSO` but for indices."""
+    """Pool the outputs *box* of the whole that *outlined* tells of, and say how.
+
+    *part* is the box of the input that `reach` names, and *weights* those of it, of `missing.combined`; *outlined* must
+    be weighed then. *also* names what is told of each window, of `execution.ALSO` but for indices. The other keywords
+    are those of `pooling.pool`.
+
+    Raises
+    ------
+    PoolError
+        *box* is none of the result, *part* is another box, *out* does not fit, or *part* cannot be pooled so.
+    """
     whole = checked(outlined, box)
     read = _reach(outlined, whole)
-    if part.shape != size(read):
+    if part.shape != lengths(read):
         raise UsageError(f"part must be the box {read} of the input, got shape {part.shape}")
     if weights is not None and not outlined.given.weighed:
         raise UsageError("weights must be given for an outline that is weighed")
-    result = pooling.checked(out, part, size(whole), outlined.dtype)
+    result = pooling.checked(out, part, lengths(whole), outlined.dtype)
     told = {name: np.empty(result.shape, execution.ALSO[name]) for name in also}
     inputs = {"values": part} if weights is None else {"values": part, "weights": np.broadcast_to(weights, part.shape)}
     done = _run(outlined, whole, inputs, {"values": result, **told}, engine, threads)
@@ -197,15 +184,15 @@ def checked(outlined: Outline, box: Any) -> Box:
     return tuple(slice(start, stop) for start, stop, _ in ends)
 
 
-def size(box: Box) -> tuple[int, ...]:
+def lengths(box: Box) -> tuple[int, ...]:
     """Return the shape of what lies in a box."""
     return tuple(each.stop - each.start for each in box)
 
 
 def _reach(outlined: Outline, box: Box) -> Box:
     method = outlined.given.method
-    if isinstance(method.recipe, Chain):
-        first, then = _chained(outlined, method.recipe)
+    if isinstance(method.recipe, Composed):
+        first, then = _in_turn(outlined, method.recipe)
         return _reach(first, _reach(then, box))
     if method.parts:
         each = zip(*(_reach(one, these) for one, these, _ in _beside(outlined, box)), strict=True)
@@ -231,7 +218,7 @@ def _local(outlined: Outline, box: Box) -> Outline:
     )  # fmt: skip
     numbers = prod(outlined.shape[axis] for axis in last), channels
     how: dict[str, Any] = {"recipe": recipe, "channels": len(channels), "planes": planes, "numbers": numbers}
-    return replace(outlined, shape=size(box), plan=plan, **how)
+    return replace(outlined, shape=lengths(box), plan=plan, **how)
 
 
 def _numbers(shape: tuple[int, ...], box: Box, axes: tuple[int, ...]) -> Array:
@@ -245,10 +232,10 @@ def _numbers(shape: tuple[int, ...], box: Box, axes: tuple[int, ...]) -> Array:
 def _run(outlined: Outline, box: Box, inputs: Arrays, outputs: Arrays, engine: str, threads: int | None) -> Pooling:
     """Pool *inputs*, of the box that *box* reads, into *outputs*."""
     method = outlined.given.method
-    if isinstance(method.recipe, Chain):
-        first, then = _chained(outlined, method.recipe)
+    if isinstance(method.recipe, Composed):
+        first, then = _in_turn(outlined, method.recipe)
         middle, weighed = _reach(then, box), outlined.given.weighed
-        between, lacking = {"values": np.empty(size(middle), first.dtype)}, np.empty(size(middle), bool)
+        between, lacking = {"values": np.empty(lengths(middle), first.dtype)}, np.empty(lengths(middle), bool)
         _run(first, middle, inputs, between | ({"lacking": lacking} if weighed else {}), engine, threads)
         return _run(then, box, between | ({"weights": ~lacking} if weighed else {}), outputs, engine, threads)
     if method.parts:
@@ -269,14 +256,14 @@ def _run(outlined: Outline, box: Box, inputs: Arrays, outputs: Arrays, engine: s
     return Pooling(outputs["values"], layout, outlined.plan, choice, ready.threads, {}, tuple(warnings), {})
 
 
-def _chained(outlined: Outline, chain: Chain) -> tuple[Outline, Outline]:
-    """Return the outlines of the two methods that one chains."""
+def _in_turn(outlined: Outline, composed: Composed) -> tuple[Outline, Outline]:
+    """Return the outlines of the two methods that one is composed of."""
     given = outlined.given
-    same, blank, left = pooling.chained(given.window, outlined.missing, weighed=given.weighed)
+    same, blank, left = pooling.turns(given.window, outlined.missing, weighed=given.weighed)
     how: dict[str, Any] = {"layout": outlined.layout.letters, "rounding": outlined.rounding, "weighed": given.weighed}
-    first = pooling.outline(given.shape, given.dtype, methods.lookup(chain.first), same, missing=blank, **how)
+    first = pooling.outline(given.shape, given.dtype, methods.lookup(composed.first), same, missing=blank, **how)
     how |= {"missing": left, "asked": outlined.dtype}
-    return first, pooling.outline(first.shape, first.dtype, methods.lookup(chain.then), given.window, **how)
+    return first, pooling.outline(first.shape, first.dtype, methods.lookup(composed.then), given.window, **how)
 
 
 def _beside(outlined: Outline, box: Box) -> Iterator[tuple[Outline, Box, Box]]:

@@ -102,7 +102,8 @@ def share(work: Callable[[int], None], units: int, most: int) -> None:
     if min(units, most) <= 1:
         safe(0, 0, units)
     else:
-        run(entry(safe), 0, 0, min(units, most), ints("q", range(units + 1)), SLICE / 2)
+        long = SLICE / 2  # enough to wake others for; signals are heard at the end
+        run(entry(safe), 0, 0, min(units, most), ints("q", range(units + 1)), long)
     if raised:
         raise raised[0]
 

@@ -35,17 +35,16 @@ def rows(slab: Slab) -> Array:
 
 def share(entry: Entry, arrays: Callable[[], tuple[Array, ...]], units: int, seconds: float, most: int) -> None:
     """Share *units*, which take so many *seconds*, among *most* threads: each has *arrays* of its own."""
-    seats, _ = parted(units, seconds, most)
-    held = [arrays() for _ in range(seats)]
-    deal(entry, [[address(array) for array in each] for each in held], units, seconds, most)
-
-
-def deal(entry: Entry, rows: list[list[int]], units: int, seconds: float, most: int) -> None:
-    """Share *units* so, where each thread has arguments in a row of its own."""
     seats, parts = parted(units, seconds, most)
+    held = [arrays() for _ in range(seats)]
+    deal(entry, [[address(array) for array in each] for each in held], units, parts, seconds)
+
+
+def deal(entry: Entry, rows: list[list[int]], units: int, parts: int, seconds: float) -> None:
+    """Share *units* in *parts* among as many threads as there are *rows*, each the arguments of one."""
     words = np.array(rows)
     edges = ints("q", [units * part // parts for part in range(parts + 1)])
-    threads.run(entry, address(words), words.strides[0], seats, edges, seconds)
+    threads.run(entry, address(words), words.strides[0], len(rows), edges, seconds)
 
 
 def parted(units: int, seconds: float, most: int) -> tuple[int, int]:

@@ -25,7 +25,7 @@ PLACES = "local, processes[:N], tcp://HOST:PORT or the FILE.json of a scheduler"
 WAIT = 5  # seconds that a scheduler has to answer, and the first of its workers
 AHEAD = 2  # tasks for each thread of a cluster that are sent before one is done
 RETRIES = 3  # times that a task is sent again when its worker is lost
-# What keeps freed memory in a worker, as `batch.keep_memory` here, and its threads from multiplying (measured: a
+# What keeps freed memory in a worker, as `memory.keep` here, and its threads from multiplying (measured: a
 # nanny's own MALLOC_TRIM_THRESHOLD_ of 64 KiB makes workers take 1.5 times as long)
 ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),

@@ -227,8 +227,8 @@ def filled(template: str, name: str, format: Format | None, request: Request, le
         "ext": ext if format is None else format.suffixes[0],
         "dir": folder or ".",
         "method": request.method.token.replace(":", "-").replace(os.sep, "-"),
-        "kernel": _spelled(request.window.kernel),
-        "stride": _spelled(request.window.stride),
+        "kernel": spelled(request.window.kernel),
+        "stride": spelled(request.window.stride),
         "level": str(level),
     }
     try:
@@ -241,5 +241,8 @@ def filled(template: str, name: str, format: Format | None, request: Request, le
     return "".join(text + (values[field] if field is not None else "") for text, field, _, _ in parts)
 
 
-def _spelled(values: tuple[int, ...]) -> str:
-    return "x".join(map(str, values[:1] if len(set(values)) == 1 else values))
+def spelled(values: tuple[object, ...] | str) -> str:
+    """Return a number for each axis as options spell them, one where all are the same; a word as it is."""
+    if isinstance(values, str):
+        return values
+    return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))

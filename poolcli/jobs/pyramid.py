@@ -18,7 +18,6 @@ from poolcli.jobs import executors, gathering, journal, naming, regions, runner,
 from poolcli.jobs.records import Record, Side
 from poolcli.jobs.regions import Region, Sink, Work
 from poolcli.jobs.request import MOST_LEVELS
-from poolcli.jobs.runner import Stopwatch
 from poolcli.media import files, formats, ome, zarr, zarrnew
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from poolcli.jobs.naming import Job
     from poolcli.jobs.regions import Grid, Rule
     from poolcli.jobs.request import Levels, Output, Request, Storage
+    from poolcli.jobs.runner import Stopwatch
     from poolcli.media.zarr import Box, Found, Store, Stored
 
     Array = np.ndarray[Any, Any]
@@ -117,16 +117,15 @@ def prospect(job: Job, request: Request, levels: Levels, storage: Storage, place
     tiff = not files.is_store(target.url)
     image = found.image or ome.new(found.array.names, rule.layout)
     folder = target if target.remote else zarr.Store(journal.beside(target.url) + "/new")
+    form = zarrnew.Form(storage.chunks, storage.shards, storage.compress)
     made: list[Level] = []
     for number, window in enumerate(windows, 1):
         outline = rule.outline(found.array, window)
         path = _path(image.paths[0], number)
-        form = zarrnew.Form(storage.chunks, storage.shards, storage.compress)
         stored = None if tiff else zarrnew.designed(folder, path, outline.shape, outline.dtype, found.array, form)
         made.append(Level(number, outline, window, stored))
     copied = None
     if not tiff and job.output is not None:
-        form = zarrnew.Form(storage.chunks, storage.shards, storage.compress)
         copied = zarrnew.designed(folder, image.paths[0], found.array.shape, found.array.dtype, found.array, form)
     grid, whole_ = _gridded(found.array, made, copied, request.max_memory, place.shares)
     rule = stores.started(rule, made[0].outline, grid, place)
@@ -323,20 +322,14 @@ def run(
     told: Callable[[int, int], None] = lambda done, count: None,  # noqa: ARG005
 ) -> Record:
     """Do the job; whatever goes wrong is in the record. *told* hears how many regions of all are done."""
-    if job.skip is not None:
-        return Record("skipped", job, request)
-    watch = Stopwatch()
-    try:
+
+    def do(watch: Stopwatch) -> Record:
         with executors.opened(where.on, request.threads) as place:
             if not place.here and not files.is_store(job.input):
                 raise UsageError("on must be local for a picture, which is held in memory")
-            plan_ = prospect(job, request, levels, storage, place)
-            record = _done(plan_, place, watch, told)
-    except PoolError as error:
-        record = runner.failed(job, request, error)
-    except MemoryError:
-        record = runner.failed(job, request, LimitError("memory must hold the regions under way"))
-    return replace(record, seconds=watch.stop())
+            return _done(prospect(job, request, levels, storage, place), place, watch, told)
+
+    return stores.recorded(job, request, do)
 
 
 def _done(plan: Prospect, place: Place, watch: Stopwatch, told: Callable[[int, int], None]) -> Record:
@@ -355,8 +348,7 @@ def _done(plan: Prospect, place: Place, watch: Stopwatch, told: Callable[[int, i
             raise regions.failure(came.errors, plan.grid.count)
         with watch.stage("write"):
             gathering.finish(plan, gathered, kept)
-    lost = [f"{came.lost} chunks are not stored: {plan.work.missing:g} stands for them"] if came.lost else []
-    return replace(plan.record, status="done", warnings=(*place.warnings, *lost), threads=place.slots)
+    return stores.done(plan.record, place, came.lost, plan.work.missing)
 
 
 def _check_free(plan: Prospect) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -16,6 +14,7 @@ from poolcli.core import pooling
 from poolcli.core import regions as core
 from poolcli.errors import InputError, LimitError, PoolError
 from poolcli.jobs import executors, journal, memory
+from poolcli.jobs.runner import Stopwatch
 from poolcli.media import zarr
 
 if TYPE_CHECKING:
@@ -105,25 +104,25 @@ class Done:
 
 def do(work: Work, region: Region) -> Done:
     """Read, pool and write a region; whatever goes wrong is in what is returned."""
-    seconds: dict[str, float] = {}
+    watch = Stopwatch()
     try:
-        with _stage(seconds, "read"):
+        with watch.stage("read"):
             block, lost = zarr.read(work.source, region.read, work.missing)
         pairs = list(zip(work.sinks, region.results, strict=True))
-        with _stage(seconds, "pool"):
+        with watch.stage("pool"):
             made = [_pooled(work, sink, region.read, block, box) for sink, box in pairs]
         del block
-        with _stage(seconds, "write"):
+        with watch.stage("write"):
             parts = tuple(_put(sink, box, made.pop(0)) for sink, box in pairs)
     except PoolError as error:
-        return Done(region, seconds=seconds, error=type(error)(error.message, error.hint))  # without its frames
+        return Done(region, seconds=watch.seconds, error=type(error)(error.message, error.hint))  # without its frames
     except MemoryError:
         return Done(
             region,
-            seconds=seconds,
+            seconds=watch.seconds,
             error=LimitError("memory must hold a region and its result", "max_memory=N, with fewer bytes"),
         )
-    return Done(region, parts, lost, seconds)
+    return Done(region, parts, lost, watch.seconds)
 
 
 def _pooled(work: Work, sink: Sink, read: Box, block: Array, box: Box) -> Array | None:
@@ -133,7 +132,7 @@ def _pooled(work: Work, sink: Sink, read: Box, block: Array, box: Box) -> Array 
     outline = work.rule.outline(work.source, sink.window)
     sides = zip(core.reach(outline, box), read, strict=True)
     these = block[tuple(slice(s.start - r.start, s.stop - r.start) for s, r in sides)]
-    return core.pool(outline, these, box, engine=work.rule.engine, threads=work.rule.threads)
+    return core.run(outline, these, box, engine=work.rule.engine, threads=work.rule.threads).array
 
 
 def _put(sink: Sink, box: Box, part: Array | None) -> Array | None:
@@ -142,15 +141,6 @@ def _put(sink: Sink, box: Box, part: Array | None) -> Array | None:
         return part
     zarr.write(sink.target, box, part)
     return None
-
-
-@contextmanager
-def _stage(seconds: dict[str, float], name: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
 
 
 # --- Which regions ---

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from poolcli import __version__
 from poolcli.core import engines, layouts, methods
-from poolcli.errors import OutputError, PoolError, UsageError
-from poolcli.jobs import executors
+from poolcli.errors import LimitError, OutputError, PoolError, UsageError
+from poolcli.jobs import executors, naming, runner
+from poolcli.jobs.records import Record
 from poolcli.jobs.regions import Rule
+from poolcli.jobs.runner import Stopwatch
 from poolcli.media import files, ome, zarr, zarrnew
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from poolcli.core.pooling import Outline
     from poolcli.jobs.journal import Journal
@@ -48,12 +50,11 @@ def beside(job: Job, exists: str, storage: Storage) -> Job:
         raise UsageError(f"{files.shown(job.output or '')}: output exists", "exists=skip, newer or overwrite")
     if where.remote:
         raise UsageError(f"exists={exists} must be used with a folder, not a URL", "remove what is there")
-    there = os.stat(where.url)
     if not os.path.isdir(where.url) or not files.is_store(where.url):
         raise UsageError(f"{files.shown(job.output or '')}: is no Zarr, and is not replaced")
-    if exists == "newer" and "://" not in job.input and os.stat(job.input).st_mtime_ns <= there.st_mtime_ns:
-        return replace(job, skip="output is newer")
-    return replace(job, force=True, replaces=True)
+    if "://" in job.input:  # nobody says how old it is
+        exists = "overwrite"
+    return naming.settled(job, os.stat(where.url), exists)
 
 
 # --- Plans ---
@@ -140,6 +141,26 @@ def history(method: str, outline: Outline, request: Request) -> dict[str, Any]:
 
 
 # --- Doing ---
+
+
+def recorded(job: Job, request: Request, do: Callable[[Stopwatch], Record]) -> Record:
+    """Return the record of a job that *do* does, unless it is skipped; whatever goes wrong is in it."""
+    if job.skip is not None:
+        return Record("skipped", job, request)
+    watch = Stopwatch()
+    try:
+        record = do(watch)
+    except PoolError as error:
+        record = runner.failed(job, request, error)
+    except MemoryError:
+        record = runner.failed(job, request, LimitError("memory must hold the regions under way"))
+    return replace(record, seconds=watch.stop())
+
+
+def done(record: Record, place: executors.Place, lost: int, missing: float | None) -> Record:
+    """Return the record of what is done, with what is to be said of chunks that were *lost*."""
+    said = (f"{lost} chunks are not stored: {missing:g} stands for them",) if lost else ()
+    return replace(record, status="done", warnings=(*place.warnings, *said), threads=place.slots)
 
 
 def check(place: executors.Place, target: Store, *sources: Store) -> None:

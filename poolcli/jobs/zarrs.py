@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -157,9 +158,8 @@ def gridded(outline: Outline, source: Stored, made: Stored, allowed: int, shares
         One object takes more memory than is allowed.
     """
     most = allowed // shares
-    cost = lambda box: price(outline, source, box)  # noqa: E731
     try:
-        return regions.divided(outline.shape, made.objects, cost, most)
+        return regions.divided(outline.shape, made.objects, partial(price, outline, source), most)
     except LimitError as error:
         objects = "shards" if made.shards else "chunks"
         way = _way_out(outline, source, made, most)
@@ -224,17 +224,12 @@ def run(
     told: Callable[[int, int], None] = lambda done, count: None,  # noqa: ARG005
 ) -> Record:
     """Do one job; whatever goes wrong is in the record. *told* hears how many regions of all are done."""
-    if job.skip is not None:
-        return Record("skipped", job, request)
-    watch = Stopwatch()
-    try:
+
+    def do(watch: Stopwatch) -> Record:
         with executors.opened(where.on, request.threads) as place:
-            record = _done(prospect(job, request, storage, place), place, watch, told)
-    except PoolError as error:
-        record = runner.failed(job, request, error)
-    except MemoryError:
-        record = runner.failed(job, request, LimitError("memory must hold the regions under way"))
-    return replace(record, seconds=watch.stop())
+            return _done(prospect(job, request, storage, place), place, watch, told)
+
+    return stores.recorded(job, request, do)
 
 
 def _done(plan: Prospect, place: executors.Place, watch: Stopwatch, told: Callable[[int, int], None]) -> Record:
@@ -249,5 +244,4 @@ def _done(plan: Prospect, place: executors.Place, watch: Stopwatch, told: Callab
             raise regions.failure(came.errors, count)
         with watch.stage("write"):
             stores.publish(plan.target, plan.documents, kept, replaces=job.force)
-    lost = [f"{came.lost} chunks are not stored: {plan.work.missing:g} stands for them"] if came.lost else []
-    return replace(plan.record, status="done", warnings=(*place.warnings, *lost), threads=place.slots)
+    return stores.done(plan.record, place, came.lost, plan.work.missing)

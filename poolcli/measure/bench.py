@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-from array import array as ints
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from poolcli.core.threads import PARTS, entry
-from poolcli.core.threads import run as deal
+from poolcli.core.threads import PARTS, share
 from poolcli.errors import LimitError, PoolError
 from poolcli.measure.calls import Call, Prepared, touched
 from poolcli.measure.environment import free_memory
@@ -78,13 +76,13 @@ def copy(count: int, threads: int) -> Callable[[], object]:
     """Return a call that copies *count* bytes between two touched buffers, on the threads that pooling has."""
     source, target = touched((count,), "uint8"), touched((count,), "uint8")
     seats = threads if count >= THREADED else 1
-    bands = seats * PARTS
-    edges = ints("q", [count * i // bands for i in range(bands + 1)])
+    bands = seats * PARTS if seats > 1 else 1
 
-    def work(_: int, first: int, last: int) -> None:
-        np.copyto(target[first:last], source[first:last])
+    def work(band: int) -> None:
+        part = slice(count * band // bands, count * (band + 1) // bands)
+        np.copyto(target[part], source[part])
 
-    return partial(deal, entry(work), 0, 0, seats, edges, 0.0)
+    return partial(share, work, bands, seats)
 
 
 def crop(array: Array, case: Case) -> tuple[Array, Case]:

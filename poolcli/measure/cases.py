@@ -13,6 +13,7 @@ from poolcli.core.geometry import Window
 from poolcli.core.layouts import Layout, resolve
 from poolcli.core.settings import number
 from poolcli.errors import PoolError, UsageError
+from poolcli.jobs.naming import spelled
 from poolcli.jobs.request import method
 
 if TYPE_CHECKING:
@@ -149,13 +150,6 @@ def window_token(window: Window) -> str:
         + (f"d{spelled(window.dilation)}" if set(window.dilation) != {1} else "")
         + "c" * window.ceil
     )
-
-
-def spelled(values: tuple[object, ...] | str) -> str:
-    """Return a number for each axis as options spell them, one where all are the same; a word as it is."""
-    if isinstance(values, str):
-        return values
-    return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
 def _size(token: str) -> Size:

@@ -8,8 +8,9 @@ from itertools import chain
 from typing import Any
 
 from poolcli.errors import InputError, PoolError
+from poolcli.jobs.naming import spelled
 from poolcli.jobs.records import SCHEMA
-from poolcli.measure.cases import spelled, window_token
+from poolcli.measure.cases import window_token
 from poolcli.measure.codec import decode, encode
 from poolcli.measure.results import Results, Timing
 

@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from poolcli.errors import PoolError
-from poolcli.measure.cases import spelled, window_token
+from poolcli.jobs.naming import spelled
+from poolcli.measure.cases import window_token
 from poolcli.measure.peers import LIBRARIES
 from poolcli.measure.results import LIMIT, OURS
 from poolcli.measure.tables import machine, number

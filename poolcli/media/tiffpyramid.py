@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poolcli.errors import OutputError, PoolError
-from poolcli.media import files
+from poolcli.media import files, tiff
+from poolcli.media.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Read = Callable[[tuple[slice, ...]], Array]
 
-TILE = 256
 _AXES = {"D": "Z", "H": "Y", "W": "X", "C": "C", "N": "T", "B": "Q"}
-_CLASSIC = 2**32 - 2**25  # offsets have 32 bits
 
 
 def write(
@@ -44,7 +43,7 @@ def write(
     import tifffile
 
     shape = levels[0][0]
-    big = sum(prod(one) for one, _ in levels) * dtype.itemsize > _CLASSIC
+    big = sum(prod(one) for one, _ in levels) * dtype.itemsize > tiff.CLASSIC
     how: dict[str, Any] = _how(shape, letters, dtype, compression)
     depth = letters.find("D")
     how["volumetric"] = depth >= 0 and any(one[depth] != shape[depth] for one, _ in levels)

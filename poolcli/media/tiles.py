@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poolcli.media.parts import Parts
     from poolcli.media.pictures import Meta, Source
 
-_TILE = 256
+TILE = 256
 
 
 # --- Reading ---
@@ -129,7 +129,7 @@ def writing(
         like = np.broadcast_to(np.zeros((), dtype), shape)
         with tifffile.TiffWriter(file, bigtiff=like.nbytes > tiff.CLASSIC) as writer:
             writer.write(
-                _tiles(bands, shape, dtype), shape=shape, dtype=dtype, tile=(_TILE, _TILE),
+                _tiles(bands, shape, dtype), shape=shape, dtype=dtype, tile=(TILE, TILE),
                 metadata=None, software=False, **tiff.compressed(like, meta, compression),
             )  # fmt: skip
         if meta.exif and like.nbytes <= tiff.CLASSIC:
@@ -153,16 +153,16 @@ def _append(file: BinaryIO, block: bytes) -> None:
 
 def _tiles(bands: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Yield the tiles of an array that comes in bands of rows."""
-    width = -(-shape[1] // _TILE) * _TILE
-    held, filled, left = np.zeros((_TILE, width, *shape[2:]), dtype), 0, shape[0]
+    width = -(-shape[1] // TILE) * TILE
+    held, filled, left = np.zeros((TILE, width, *shape[2:]), dtype), 0, shape[0]
     for band in bands:
         done = 0
         while done < len(band):
-            count = min(_TILE - filled, len(band) - done)
+            count = min(TILE - filled, len(band) - done)
             held[filled : filled + count, : shape[1]] = band[done : done + count]
             filled, done, left = filled + count, done + count, left - count
-            if filled == _TILE or left == 0:
+            if filled == TILE or left == 0:
                 held[filled:] = 0
-                for start in range(0, width, _TILE):
-                    yield np.ascontiguousarray(held[:, start : start + _TILE])
+                for start in range(0, width, TILE):
+                    yield np.ascontiguousarray(held[:, start : start + TILE])
                 filled = 0
